@@ -1,0 +1,86 @@
+//! Words of bits that are taken and given back, and the summary bits that say where to look.
+//!
+//! A summary bit that is tested by a plain load loses chunks: one thread frees a page and sees the bit still set, another
+//! clears the bit because it saw no free page. Both sides therefore put a sequentially consistent fence between their write
+//! and their read, so that at least one of the two sees the other's write.
+
+use super::shim::{AtomicU64, fence};
+use core::sync::atomic::Ordering;
+
+/// 64 things, one bit each; a set bit is taken.
+#[repr(transparent)]
+pub(crate) struct BitWord(AtomicU64);
+
+impl BitWord {
+    pub fn new(bits: u64) -> Self {
+        Self(AtomicU64::new(bits))
+    }
+
+    /// The bits at some moment, for a decision that a swap will check.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Takes `mask` if the word is still `seen`. Acquire: pairs with [`BitWord::give`], so what the last owner did with the
+    /// pages happened before what the new one does.
+    #[inline]
+    pub fn try_take(&self, seen: u64, mask: u64) -> Result<(), u64> {
+        debug_assert_eq!(seen & mask, 0);
+        self.0.compare_exchange(seen, seen | mask, Ordering::Acquire, Ordering::Relaxed).map(|_| ())
+    }
+
+    /// Gives `mask` back; returns the bits before. Release: pairs with [`BitWord::try_take`].
+    #[inline]
+    pub fn give(&self, mask: u64) -> u64 {
+        self.0.fetch_and(!mask, Ordering::Release)
+    }
+
+    /// Sets bits that carry no ownership (the dirty bits). Relaxed: who reads them owns the pages by another word.
+    #[inline]
+    pub fn mark(&self, mask: u64) {
+        self.0.fetch_or(mask, Ordering::Relaxed);
+    }
+
+    /// Clears bits that carry no ownership.
+    #[inline]
+    pub fn unmark(&self, mask: u64) {
+        self.0.fetch_and(!mask, Ordering::Relaxed);
+    }
+}
+
+/// 64 summary bits: set means "may have space".
+#[repr(transparent)]
+pub(crate) struct SummaryWord(AtomicU64);
+
+impl SummaryWord {
+    pub fn new(bits: u64) -> Self {
+        Self(AtomicU64::new(bits))
+    }
+
+    /// The bits at some moment.
+    #[inline]
+    pub fn peek(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// After space was given back: makes sure that the bit is set. The fence pairs with the one in [`SummaryWord::lower`].
+    #[inline]
+    pub fn raise(&self, mask: u64) {
+        fence(Ordering::SeqCst);
+        if self.0.load(Ordering::Relaxed) & mask != mask {
+            self.0.fetch_or(mask, Ordering::Relaxed);
+        }
+    }
+
+    /// After no space was found: clears the bit, and sets it again if `has_space` finds some after all. The fence pairs with
+    /// the one in [`SummaryWord::raise`].
+    #[inline]
+    pub fn lower(&self, mask: u64, has_space: impl FnOnce() -> bool) {
+        self.0.fetch_and(!mask, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if has_space() {
+            self.0.fetch_or(mask, Ordering::Relaxed);
+        }
+    }
+}

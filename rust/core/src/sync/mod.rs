@@ -1,0 +1,17 @@
+//! Atomics by role, the doubleword, the tagged stack, and the shim for the model checkers.
+//!
+//! No other module names a memory ordering.
+
+mod bits;
+mod doubleword;
+mod roles;
+mod shim;
+mod stack;
+mod wide;
+
+pub(crate) use bits::{BitWord, SummaryWord};
+pub use doubleword::Form;
+pub(crate) use doubleword::{DoubleWord, Fields};
+pub use roles::Counter;
+pub(crate) use roles::{Hint, Published, TryFlag};
+pub(crate) use stack::{Index, Link, Links, TaggedStack};

@@ -1,0 +1,153 @@
+//! Atomics by role. A role fixes its memory orderings, so that no caller picks one.
+//!
+//! | role | orders | for |
+//! |---|---|---|
+//! | [`Counter`] | nothing | statistics; read when quiet it is exact |
+//! | [`Hint`] | nothing | a guess that a later, ordered step checks |
+//! | [`Published`] | what was written before `publish` is seen after `read` | fields that are written once |
+//! | [`TryFlag`] | the critical section between `try_take` and `release` | one CPU's slot on `locked` and `virtual` |
+
+use super::shim::AtomicU64;
+use core::sync::atomic::{AtomicU64 as PlainU64, Ordering};
+
+/// A statistic. Never modelled: nothing may be decided by its order.
+#[repr(transparent)]
+#[derive(Debug, Default)]
+pub struct Counter(PlainU64);
+
+impl Counter {
+    /// A counter at zero.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(PlainU64::new(0))
+    }
+
+    /// Adds `n`; wraps.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Subtracts `n`; wraps, so that a difference kept on two CPUs still sums to the truth.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// The value; exact once the threads that add have been joined.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets the value.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+}
+
+/// A guess: where to look first. Wrong values cost time, never truth.
+#[repr(transparent)]
+#[derive(Debug, Default)]
+pub struct Hint(PlainU64);
+
+impl Hint {
+    /// A hint with a first guess.
+    #[must_use]
+    pub const fn new(guess: u64) -> Self {
+        Self(PlainU64::new(guess))
+    }
+
+    /// The guess.
+    #[inline]
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Changes the guess.
+    #[inline]
+    pub fn set(&self, guess: u64) {
+        self.0.store(guess, Ordering::Relaxed);
+    }
+}
+
+/// A word that hands over what was written before it.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct Published(AtomicU64);
+
+impl Published {
+    /// A word holding `value`.
+    #[must_use]
+    pub fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
+    /// The word and, with it, all that its publisher wrote before. Pairs with [`Published::publish`].
+    #[inline]
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Stores the word after everything written so far. Pairs with [`Published::read`].
+    #[inline]
+    pub fn publish(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    /// Publishes `new` if the word is still `old`; gives back what it found otherwise.
+    ///
+    /// # Errors
+    /// The value found, when it was not `old`.
+    #[inline]
+    pub fn publish_if(&self, old: u64, new: u64) -> Result<(), u64> {
+        self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
+    }
+
+    /// Takes a number that nobody else gets: the value before adding `n`.
+    #[inline]
+    pub fn take(&self, n: u64) -> u64 {
+        self.0.fetch_add(n, Ordering::AcqRel)
+    }
+}
+
+/// A flag that is tried, never waited for.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct TryFlag(AtomicU64);
+
+impl TryFlag {
+    /// A free flag.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Takes the flag for `owner` (not 0) if it is free or was left by `stale` (a holder that fork took away; 0 for none).
+    /// Pairs with [`TryFlag::release`].
+    #[inline]
+    pub fn try_take(&self, owner: u64, stale: impl Fn(u64) -> bool) -> bool {
+        debug_assert_ne!(owner, 0);
+        let seen = self.0.load(Ordering::Relaxed);
+        if seen != 0 && !stale(seen) {
+            return false;
+        }
+        self.0.compare_exchange(seen, owner, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Frees the flag. Pairs with [`TryFlag::try_take`].
+    #[inline]
+    pub fn release(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+impl Default for TryFlag {
+    fn default() -> Self {
+        Self::new()
+    }
+}
