@@ -1,0 +1,142 @@
+"""What a person and CI run. `nox` alone checks and tests; `nox --list` says what else there is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["check", "test"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+
+# One folder of build products for every session, so that a crate is compiled once for each set of flags.
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
+CAMPAIGN_SECONDS = "60"
+
+
+def group(name: str) -> list[str]:
+    """Requirements of a dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def cargo(session: nox.Session, *args: str, flags: str = "", folder: str = "") -> None:
+    """Runs cargo; another set of compiler flags gets a folder of its own."""
+    env = {"CARGO_TARGET_DIR": str(TARGET / folder), "CARGO_TERM_COLOR": "never"}
+    if flags:
+        env["RUSTFLAGS"] = flags
+        # A model explores states, not nanoseconds: link-time optimisation would only cost minutes of building.
+        env |= {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
+    session.run("cargo", *args, "--locked", env=env, external=True)
+
+
+def install(session: nox.Session, *extra: str) -> None:
+    """Builds the wheel and installs it with the tools that a session needs."""
+    session.install(*extra, ".", env={"CARGO_TARGET_DIR": str(TARGET)})
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Formatters, linters, types, the structure of the sources, the workflows."""
+    session.install(*group("lint"))
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("python", "tools/structure.py")
+    session.run("zizmor", "--offline", "--quiet", ".github")
+    session.run("cargo", "fmt", "--all", "--check", external=True)
+    cargo(session, "clippy", "--workspace", "--all-targets", "--", "-D", "warnings")
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """Every test: Rust units and properties, the models, then Python's on the wheel."""
+    session.run("python", "tools/host_tools.py")
+    # The binding is a cdylib without logic of its own: Python's tests are its tests.
+    cargo(session, "test", "-p", "haybarn", "-p", "haybarn-lab")
+    models(session)
+    install(session, *group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def models(session: nox.Session) -> None:
+    """The models alone: loom explores every interleaving of small ones, shuttle samples large ones."""
+    for checker in ("loom", "shuttle"):
+        cargo(
+            session,
+            "test",
+            "-p",
+            "haybarn",
+            "--release",
+            "--lib",
+            f"{checker}_",
+            flags=f"--cfg {checker}",
+            folder=checker,
+        )
+
+
+@nox.session
+def campaign(session: nox.Session) -> None:
+    """Minutes of stress on each backend, and the tests marked campaign."""
+    install(session, *group("test"))
+    for backend in ("rseq", "locked", "virtual"):
+        session.run("haybarn", "stress", "--threads", "8", "--seconds", CAMPAIGN_SECONDS, "--backend", backend)
+    session.run("pytest", "-m", "campaign", "--timeout=1800", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Builds the engine with its peers (minutes of C and C++) and runs the rows side by side."""
+    cargo(session, "build", "-p", "haybarn-lab", "--release", "--features", "peers", "--bins")
+    install(session, *group("bench"))
+    session.run("haybarn", "bench", *session.posargs, env={"CARGO_TARGET_DIR": str(TARGET)})
+
+
+@nox.session
+def asv(session: nox.Session) -> None:
+    """One asv run of the commit that is checked out; arguments go to `asv run`."""
+    session.install(*group("bench"))
+    session.run("asv", "run", *(session.posargs or ["HEAD^!"]))
+
+
+@nox.session
+def free_threaded(session: nox.Session) -> None:
+    """Python's tests on a build without the GIL: HAYBARN_FREE_THREADED_PYTHON, or what tools/free_threaded.sh builds."""
+    python = os.environ.get("HAYBARN_FREE_THREADED_PYTHON")
+    if python is None:
+        printed = session.run("bash", "tools/free_threaded.sh", external=True, silent=True, stderr=None)
+        python = str(printed).strip().splitlines()[-1]
+    folder = Path(session.create_tmp()) / "venv"
+    session.run(python, "-m", "venv", "--clear", str(folder), external=True)
+    inside = str(folder / "bin" / "python")
+    # Wheels only for what others made: some lack one for this build and would compile for minutes.
+    session.run(inside, "-m", "pip", "install", "-q", "--only-binary", ":all:", *group("test"), external=True)
+    env = {"CARGO_TARGET_DIR": str(TARGET)}
+    session.run(inside, "-m", "pip", "install", "-q", "--no-deps", ".", env=env, external=True)
+    probe = "import sys, haybarn; sys.exit(sys._is_gil_enabled())"
+    session.run(inside, "-W", "error", "-c", probe, external=True)
+    session.run(inside, "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """An sdist, and a wheel built from it, in dist/; arguments go to maturin (such as --target, --zig)."""
+    session.install(*group("wheels"))
+    session.run("maturin", "sdist", "--out", "dist")
+    session.run(
+        "maturin", "build", "--release", "--out", "dist", *session.posargs, env={"CARGO_TARGET_DIR": str(TARGET)}
+    )
+
+
+@nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """Rust's documentation, where a broken link is an error."""
+    env = {"RUSTDOCFLAGS": "-D warnings", "CARGO_TARGET_DIR": str(TARGET)}
+    session.run("cargo", "doc", "--workspace", "--no-deps", "--locked", env=env, external=True)
