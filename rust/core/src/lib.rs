@@ -8,4 +8,10 @@ compile_error!(
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("haybarn is built for x86-64 and aarch64 only; see README, \"Platform\"");
 
+pub mod slab;
 pub mod sync;
+
+pub use slab::{
+    flags::SlabFlags,
+    geometry::{Geometry, GeometryError, GeometryRequest, geometry},
+};
