@@ -22,7 +22,7 @@ fn order_and_objects(object_size: usize, cpus: u32) -> (u8, u32) {
 
 #[test]
 fn order_and_objects_by_size_and_cpus() {
-    let table: [(usize, [(u8, u32); 5]); 13] = [
+    let table: [(usize, [(u8, u32); 5]); 14] = [
         (64, [(0, 64), (0, 64), (0, 64), (0, 64), (0, 64)]),
         (128, [(0, 32), (0, 32), (0, 32), (0, 32), (1, 64)]),
         (136, [(0, 30), (0, 30), (0, 30), (1, 60), (1, 60)]),
@@ -34,6 +34,7 @@ fn order_and_objects_by_size_and_cpus() {
         (1024, [(2, 16), (3, 32), (3, 32), (3, 32), (3, 32)]),
         (2048, [(3, 16); 5]),
         (4096, [(3, 8); 5]),
+        (12000, [(3, 2); 5]), // wastes more than a quarter at every order
         (20000, [(3, 1); 5]),
         (40000, [(4, 1); 5]),
     ];
@@ -75,6 +76,8 @@ fn layout_by_flags() {
         (with(64, 0, Z | P | U), (72, 72, 8, 160)),
         (with(64, 64, Z | P | U), (72, 72, 64, 256)),
         (with(32, 32, KMALLOC | Z | U), (40, 40, 32, 160)),
+        (with(64, 0, KMALLOC | Z), (72, 32, 64, 192)),
+        (with(64, 0, KMALLOC | U), (64, 32, 0, 192)),
         (with(4, 0, Z), (8, 8, 8, 32)),
         (with(64, 0, TYPESAFE), (64, 64, 0, 72)),
         (constructed, (64, 64, 0, 72)),
