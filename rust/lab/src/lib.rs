@@ -1,1 +1,5 @@
 //! The lab of haybarn.
+
+pub mod trace;
+
+pub mod bench;
