@@ -108,7 +108,7 @@ def asv(session: nox.Session) -> None:
 
 @nox.session
 def free_threaded(session: nox.Session) -> None:
-    """Python's tests on a build without the GIL: HAYBARN_FREE_THREADED_PYTHON, or what tools/free_threaded.sh builds."""
+    """Python's tests without the GIL: on HAYBARN_FREE_THREADED_PYTHON, or what tools/free_threaded.sh builds."""
     python = os.environ.get("HAYBARN_FREE_THREADED_PYTHON")
     if python is None:
         printed = session.run("bash", "tools/free_threaded.sh", external=True, silent=True, stderr=None)

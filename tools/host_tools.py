@@ -1,4 +1,4 @@
-"""Programs of Debian that some tests call: looks for them, and installs what is missing where that is allowed (root, apt-get).
+"""Programs of Debian that some tests call: installs what is missing where that is allowed (root, apt-get).
 
 A test whose program is still missing afterwards skips and says so (tests/conftest.py); under CI=true it fails instead.
 """

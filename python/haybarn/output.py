@@ -12,10 +12,13 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 
 class CommandError(Exception):
@@ -138,7 +141,7 @@ class _Plain:
 
 
 class _Rich:
-    def __init__(self, bars: Any, task: Any) -> None:
+    def __init__(self, bars: Bars, task: TaskID) -> None:
         self._bars, self._task = bars, task
 
     def update(self, n: float = 1) -> None:

@@ -1,0 +1,52 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture
+def tool() -> Callable[[str], str]:
+    """Path of a program of the host. Without it a test skips; in CI, where tools/host_tools.py ran before, it fails."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            text = f"needs the program {name}; tools/host_tools.py installs it as root"
+            pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+        return path
+
+    return find
+
+
+@pytest.fixture
+def haybarn_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `haybarn ARGUMENTS` in a process of its own, with extra environment variables by keyword."""
+
+    def run(*arguments: str, timeout: float = 100, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "haybarn", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | env,
+            check=False,
+        )
+
+    return run
