@@ -127,7 +127,7 @@ def free_threaded(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """An sdist, and a wheel built from it, in dist/; arguments go to maturin (such as --target, --zig)."""
+    """An sdist and wheels, in dist/; arguments go to `maturin build` (such as --target, --zig)."""
     session.install(*group("wheels"))
     session.run("maturin", "sdist", "--out", "dist")
     session.run(
