@@ -55,6 +55,8 @@ def test_usage_errors_are_one_line_and_exit_2(haybarn_cli, arguments):
         (UsageError("wrong"), 2),
         (KeyboardInterrupt(), 130),
         (haybarn.HaybarnError("two\nlines"), 1),
+        (haybarn.UnavailableError("not here"), 2),
+        (haybarn.BadArgumentError("no"), 2),
     ],
 )
 def test_errors_become_exit_codes(monkeypatch, capsys, error, code):

@@ -1,6 +1,7 @@
 """The command line: finds the command, turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 the command found or had a failure, 2 called wrongly, 130 interrupted.
+Exit codes: 0 done, 1 the command found or had a failure, 2 called wrongly or asked for what is not to be had here,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
+import haybarn
 from haybarn.commands import COMMANDS
 from haybarn.output import CommandError, UsageError
 
@@ -73,17 +75,25 @@ def run(arguments: Sequence[str]) -> int:
     return int(args.run(args))
 
 
+def failed(text: str, code: int) -> int:
+    """Says on one line of standard error what went wrong, and hands the exit code back."""
+    sys.stderr.write(f"haybarn: {' '.join(text.split())}\n")
+    return code
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; errors go to standard error as one line."""
     try:
         code = run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except CommandError as error:
-        sys.stderr.write(f"haybarn: {error}\n")
-        return error.exit_code
+        return failed(str(error), error.exit_code)
+    except (haybarn.UnavailableError, haybarn.BadArgumentError) as error:
+        return failed(str(error), UsageError.exit_code)
+    except haybarn.HaybarnError as error:
+        return failed(str(error), CommandError.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("haybarn: interrupted\n")
-        return 130
+        return failed("interrupted", 130)
     except BrokenPipeError:
         # The reader has seen enough (`haybarn ... | head`). What is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
