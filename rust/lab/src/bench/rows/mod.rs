@@ -1,0 +1,115 @@
+//! The rows: one file and one row each.
+#![forbid(unsafe_code)]
+
+use super::blocks::{Kind, Target};
+use super::clock::Sample;
+use super::targets::{self, Visitor};
+use std::time::Duration;
+
+mod fifo1000;
+mod lifo1000;
+mod mixed;
+mod pair_call;
+mod pair_inlined;
+mod random1000;
+mod remote_ring;
+pub mod threads64;
+
+/// Live blocks of the rows of 1000.
+const BATCH: usize = 1000;
+
+/// One target's work in one row: runs about that many pairs of alloc and free (rounded down to [`Row::STEP`]) and times them.
+pub type Work = Box<dyn FnMut(u64) -> Sample>;
+
+/// A row that is measured in this process, in rounds.
+trait Row: 'static {
+    /// The row's name.
+    const NAME: &'static str;
+    /// One line for the list of rows.
+    const ABOUT: &'static str;
+    /// Pairs are counted in multiples of this.
+    const STEP: u64 = 1;
+    /// How long a round should take.
+    const ROUND: Duration = Duration::from_millis(1);
+    /// Sets the row up for the target `T`.
+    fn work<T: Target>() -> Result<Work, String>;
+}
+
+/// A target as a row sees it.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The target's name.
+    pub target: &'static str,
+    /// Its part in the comparison.
+    pub kind: Kind,
+    /// Sets the row up.
+    pub work: fn() -> Result<Work, String>,
+}
+
+/// A row with its targets.
+pub struct Rounds {
+    /// The row's name.
+    pub name: &'static str,
+    /// One line for the list of rows.
+    pub about: &'static str,
+    /// Pairs are counted in multiples of this.
+    pub step: u64,
+    /// How long a round should take.
+    pub round: Duration,
+    /// Every target, in the order of the tables.
+    pub entries: Vec<Entry>,
+}
+
+/// Every row that is measured in rounds, in the order of the tables.
+#[must_use]
+pub fn rounds() -> Vec<Rounds> {
+    vec![
+        row::<pair_inlined::PairInlined>(),
+        row::<pair_call::PairCall>(),
+        row::<lifo1000::Lifo>(),
+        row::<fifo1000::Fifo>(),
+        row::<random1000::RandomOrder>(),
+        row::<mixed::Mixed>(),
+        row::<remote_ring::RemoteRing>(),
+    ]
+}
+
+/// The row that takes a process for each target, by target.
+#[must_use]
+pub fn processes() -> Vec<Process> {
+    struct Collect(Vec<Process>);
+    impl Visitor for Collect {
+        fn visit<T: Target>(&mut self) {
+            // The control's memory would be its ring's, which says nothing.
+            if T::KIND != Kind::Control {
+                self.0.push(Process { target: T::NAME, kind: T::KIND, run: threads64::run::<T> });
+            }
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    targets::each(&mut collect);
+    collect.0
+}
+
+/// A target as the row of processes sees it.
+#[derive(Clone, Copy)]
+pub struct Process {
+    /// The target's name.
+    pub target: &'static str,
+    /// Its part in the comparison.
+    pub kind: Kind,
+    /// Runs the row in this process; the argument is pairs per thread.
+    pub run: fn(u64) -> Result<threads64::Outcome, String>,
+}
+
+fn row<R: Row>() -> Rounds {
+    struct Collect<R>(Vec<Entry>, core::marker::PhantomData<R>);
+    impl<R: Row> Visitor for Collect<R> {
+        fn visit<T: Target>(&mut self) {
+            self.0.push(Entry { target: T::NAME, kind: T::KIND, work: R::work::<T> });
+        }
+    }
+    let mut collect = Collect::<R>(Vec::new(), core::marker::PhantomData);
+    targets::each(&mut collect);
+    Rounds { name: R::NAME, about: R::ABOUT, step: R::STEP, round: R::ROUND, entries: collect.0 }
+}
