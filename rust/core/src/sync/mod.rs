@@ -12,6 +12,6 @@ mod wide;
 pub(crate) use bits::{BitWord, SummaryWord};
 pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};
-pub use roles::Counter;
-pub(crate) use roles::{Hint, Published, TryFlag};
+pub use roles::{Counter, Published};
+pub(crate) use roles::{Hint, TryFlag};
 pub(crate) use stack::{Index, Link, Links, TaggedStack};
