@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::clock::Sample;
-use super::rows::{Rounds, Work};
+use super::row::Work;
+use super::rows::Rounds;
 use super::summary::Series;
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ mod measure;
 mod plan;
 mod random;
 mod report;
+mod row;
 mod rows;
 mod summary;
 mod targets;

@@ -1,9 +1,9 @@
 //! 1000 blocks of 64 bytes, freed in the order of their allocation.
 #![forbid(unsafe_code)]
 
-use super::{BATCH, Row, Work};
 use crate::bench::blocks::{Block, Blocks, Target};
 use crate::bench::clock::timed;
+use crate::bench::row::{BATCH, Row, Work};
 
 /// See the module.
 pub struct Fifo;

@@ -1,9 +1,9 @@
 //! 1000 blocks of 64 bytes, freed in the reverse order.
 #![forbid(unsafe_code)]
 
-use super::{BATCH, Row, Work};
 use crate::bench::blocks::{Block, Blocks, Target};
 use crate::bench::clock::timed;
+use crate::bench::row::{BATCH, Row, Work};
 
 /// See the module.
 pub struct Lifo;

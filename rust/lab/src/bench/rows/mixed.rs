@@ -3,10 +3,10 @@
 //! haybarn serves this row from caches of Linux's kmalloc sizes, chosen by size: the same job as a malloc's size classes.
 #![forbid(unsafe_code)]
 
-use super::{Row, Work};
 use crate::bench::blocks::{Block, Sizes, Target};
 use crate::bench::clock::timed;
 use crate::bench::random::Random;
+use crate::bench::row::{Row, Work};
 use std::time::Duration;
 
 /// See the module.

@@ -1,9 +1,9 @@
 //! The same pair with allocation and free each behind one call that is not inlined.
 #![forbid(unsafe_code)]
 
-use super::{Row, Work};
 use crate::bench::blocks::{Block, Blocks, Target};
 use crate::bench::clock::timed;
+use crate::bench::row::{Row, Work};
 
 /// See the module.
 pub struct PairCall;

@@ -1,9 +1,9 @@
 //! One 64-byte block allocated and freed in a loop, inlined as far as the allocator lets itself be.
 #![forbid(unsafe_code)]
 
-use super::{Row, Work};
 use crate::bench::blocks::{Blocks, Target};
 use crate::bench::clock::timed;
+use crate::bench::row::{Row, Work};
 
 /// See the module.
 pub struct PairInlined;

@@ -1,10 +1,10 @@
 //! Producer to consumer: one thread allocates 64-byte blocks and sends them through a ring, another reads and frees them.
 #![forbid(unsafe_code)]
 
-use super::{Row, Work};
 use crate::bench::blocks::{Block, Blocks, Target};
 use crate::bench::clock::{Sample, nanoseconds, thread_cpu};
 use crate::bench::machine::pin;
+use crate::bench::row::{Row, Work};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
