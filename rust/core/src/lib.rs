@@ -8,9 +8,15 @@ compile_error!(
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("haybarn is built for x86-64 and aarch64 only; see README, \"Platform\"");
 
+#[allow(dead_code)] // until slab and cache use all of it
+pub(crate) mod os;
+#[allow(dead_code, unused_imports)] // until slab and cache use all of it
+pub(crate) mod pages;
 pub mod slab;
 pub mod sync;
 
+pub use os::topology::{possible_cpus, present_cpus};
+pub use pages::{FailSwitch, Source};
 pub use slab::{
     flags::SlabFlags,
     geometry::{Geometry, GeometryError, GeometryRequest, geometry},

@@ -58,10 +58,11 @@ impl SummaryWord {
         Self(AtomicU64::new(bits))
     }
 
-    /// The bits at some moment.
+    /// The bits at some moment. Acquire: pairs with the fence in [`SummaryWord::raise`], so that who finds a new thing by its
+    /// bit sees what its maker wrote about it. Every change is a read-modify-write, which keeps that pairing through others.
     #[inline]
     pub fn peek(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 
     /// After space was given back: makes sure that the bit is set. The fence pairs with the one in [`SummaryWord::lower`].

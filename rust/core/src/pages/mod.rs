@@ -1,0 +1,45 @@
+//! The pages of an arena: where memory comes from and where it is.
+//!
+//! One range is reserved for user pages and committed by touching; a foreign address is rejected by one compare. It is cut into
+//! chunks of 512 pages:
+//!
+//! | file | idea |
+//! |---|---|
+//! | `ids`, `config` | names of pages, chunks, orders, nodes; parameters and errors |
+//! | `field`, `runs` | the bitmap of a chunk: find an aligned field and swap it in; the summary bits beside it |
+//! | `chunk`, `growth` | the record of a chunk; fresh chunks from a bump pointer |
+//! | `finder` | which chunk to look into: per-CPU hints, then the node's summary |
+//! | `span` | free spans of whole chunks, by class |
+//! | `store`, `alloc_runs`, `alloc_spans`, `trim`, `counts` | `Pages`, which puts them together |
+//! | `map` | one word per page: what it is part of |
+//! | `meta`, `block_pool` | memory for descriptors and sheaves, never next to user data |
+//! | `source` | where the range comes from |
+//! | `area` | arrays on reserved memory |
+
+mod alloc_runs;
+mod alloc_spans;
+mod area;
+mod block_pool;
+mod chunk;
+mod config;
+mod counts;
+mod field;
+mod finder;
+mod growth;
+mod ids;
+mod map;
+mod meta;
+mod runs;
+mod source;
+mod span;
+mod store;
+mod trim;
+
+pub(crate) use block_pool::{BlockPool, MetaLinks};
+pub(crate) use config::{FreeError, PagesConfig, PagesError};
+pub(crate) use counts::PageCounts;
+pub(crate) use ids::{CHUNK_PAGES, CHUNK_SIZE, NodeId, Order, PAGE_SIZE, PageIndex};
+pub(crate) use map::{MapWord, PageKind};
+pub(crate) use meta::Meta;
+pub use source::{FailSwitch, Source};
+pub(crate) use store::Pages;
