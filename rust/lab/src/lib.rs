@@ -3,3 +3,5 @@
 pub mod trace;
 
 pub mod bench;
+
+pub mod oracle;

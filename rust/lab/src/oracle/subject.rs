@@ -1,0 +1,228 @@
+//! What the oracle needs of an allocator under test, and the record that it keeps of one.
+
+use crossbeam_utils::CachePadded;
+use crossbeam_utils::atomic::AtomicCell;
+use std::ptr::NonNull;
+
+/// One cache of objects of one size: haybarn's own, or a broken one that a test made.
+pub trait Subject: Send + Sync {
+    /// The cache's name, for messages.
+    fn name(&self) -> &str;
+    /// Bytes of an object that its holder may use.
+    fn size(&self) -> usize;
+    /// Every object's address is a multiple of this many bytes.
+    fn align(&self) -> usize;
+    /// An object, all zero if `zero`; none when memory is out.
+    fn alloc(&self, zero: bool) -> Option<NonNull<u8>>;
+    /// Gives an object back.
+    ///
+    /// # Safety
+    /// The object came from this cache, is given back once, and nobody uses it any more.
+    unsafe fn free(&self, object: NonNull<u8>);
+    /// Fills `out` with objects: all of it or nothing.
+    fn alloc_bulk(&self, out: &mut [*mut u8]) -> bool;
+    /// Gives objects back; may reorder them.
+    ///
+    /// # Safety
+    /// As [`Subject::free`], for each.
+    unsafe fn free_bulk(&self, objects: &mut [*mut u8]);
+    /// Whether the address is that of an object of this cache.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self, object: NonNull<u8>) -> Result<(), String>;
+    /// Gives free slabs back; how many.
+    fn shrink(&self) -> u64;
+    /// What the allocator believes; exact when nobody uses the cache.
+    fn census(&self) -> Census;
+    /// Checks the allocator's own structures; nobody may use the cache meanwhile.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn validate(&self) -> Result<(), String>;
+    /// Ends the cache; refused, and the cache stays usable, while objects are live.
+    ///
+    /// # Errors
+    /// Why not.
+    ///
+    /// # Safety
+    /// Nobody uses the cache during the call, nor after it if it succeeds.
+    unsafe fn destroy(&self) -> Result<(), String>;
+}
+
+/// The counters that a run reports, by their names in its JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Objects that went from slabs into sheaves.
+    Refill,
+    /// Objects that went from sheaves back to slabs.
+    Flush,
+    /// Full sheaves taken from a barn.
+    BarnGet,
+    /// Full sheaves put into a barn.
+    BarnPut,
+    /// Slabs made.
+    NewSlab,
+    /// Slabs that a free gave back (those that shrink and destroy give back are not counted).
+    FreedSlab,
+    /// CPU slots drained.
+    Drain,
+    /// Rounds of a drain after its first.
+    DrainRetry,
+    /// Swaps of a slab's or a stack's word that lost a race.
+    CasFail,
+}
+
+impl Counter {
+    /// Every counter, in the order of the report.
+    pub const ALL: [Self; 9] = [
+        Self::Refill,
+        Self::Flush,
+        Self::BarnGet,
+        Self::BarnPut,
+        Self::NewSlab,
+        Self::FreedSlab,
+        Self::Drain,
+        Self::DrainRetry,
+        Self::CasFail,
+    ];
+
+    /// The name in tables and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refill => "refill",
+            Self::Flush => "flush",
+            Self::BarnGet => "barn_get",
+            Self::BarnPut => "barn_put",
+            Self::NewSlab => "new_slab",
+            Self::FreedSlab => "freed_slab",
+            Self::Drain => "drain",
+            Self::DrainRetry => "drain_retry",
+            Self::CasFail => "cas_fail",
+        }
+    }
+}
+
+/// A value for each [`Counter`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters([u64; Counter::ALL.len()]);
+
+impl Counters {
+    /// The values that `read` gives.
+    #[must_use]
+    pub fn read(read: impl Fn(Counter) -> u64) -> Self {
+        Self(Counter::ALL.map(read))
+    }
+
+    /// One value.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// Adds another cache's values.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in self.0.iter_mut().zip(other.0) {
+            *sum += more;
+        }
+    }
+}
+
+/// What an allocator says about one of its caches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Census {
+    /// Objects handed out and not given back.
+    pub objects: u64,
+    /// Slabs that the cache holds.
+    pub slabs: u64,
+    /// Slabs made so far less slabs that frees gave back; none where the allocator does not count them.
+    pub slabs_by_counters: Option<u64>,
+    /// Allocations and frees, where the allocator counts each of them exactly.
+    pub hits: Option<(u64, u64)>,
+    /// The counters of the report.
+    pub counters: Counters,
+}
+
+/// A subject and the oracle's own count of what it handed out and took back.
+pub struct Watched {
+    /// The cache under test.
+    pub subject: Box<dyn Subject>,
+    id: u64,
+    size: usize,
+    tallies: Box<[CachePadded<Tally>]>,
+    shrunk: AtomicCell<u64>,
+}
+
+#[derive(Default)]
+struct Tally {
+    born: AtomicCell<u64>,
+    died: AtomicCell<u64>,
+}
+
+impl Watched {
+    const STRIPES: usize = 16;
+
+    /// Watches a cache from its beginning.
+    #[must_use]
+    pub fn new(subject: Box<dyn Subject>) -> Self {
+        static NEXT: AtomicCell<u64> = AtomicCell::new(0);
+        let (id, size) = (NEXT.fetch_add(1), subject.size());
+        let tallies = (0..Self::STRIPES).map(|_| CachePadded::default()).collect();
+        Self { subject, id, size, tallies, shrunk: AtomicCell::new(0) }
+    }
+
+    /// A number that no other watched cache of this process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Bytes of an object.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Thread `thread` was handed `n` objects.
+    pub fn born(&self, thread: u32, n: u64) {
+        self.tallies[thread as usize % Self::STRIPES].born.fetch_add(n);
+    }
+
+    /// Thread `thread` gave `n` objects back.
+    pub fn died(&self, thread: u32, n: u64) {
+        self.tallies[thread as usize % Self::STRIPES].died.fetch_add(n);
+    }
+
+    /// Objects handed out and given back so far; exact when nobody uses the cache.
+    #[must_use]
+    pub fn tally(&self) -> (u64, u64) {
+        let sum = |of: fn(&Tally) -> &AtomicCell<u64>| self.tallies.iter().map(|tally| of(tally).load()).sum();
+        (sum(|tally| &tally.born), sum(|tally| &tally.died))
+    }
+
+    /// Gives free slabs back; how many.
+    pub fn shrink(&self) -> u64 {
+        let slabs = self.subject.shrink();
+        self.shrunk.fetch_add(slabs);
+        slabs
+    }
+
+    /// Slabs that [`Watched::shrink`] gave back so far.
+    #[must_use]
+    pub fn shrunk(&self) -> u64 {
+        self.shrunk.load()
+    }
+
+    /// Destroys the cache.
+    ///
+    /// # Errors
+    /// The cache as it was, and why the allocator refused.
+    pub fn destroy(self) -> Result<(), (Self, String)> {
+        // SAFETY: the record is owned here, so no thread uses the cache now, nor after success.
+        match unsafe { self.subject.destroy() } {
+            Ok(()) => Ok(()),
+            Err(why) => Err((self, why)),
+        }
+    }
+}
