@@ -32,12 +32,15 @@ pub enum PlanError {
     Usage(String),
     /// Something failed on the way.
     Failed(String),
+    /// `progress` said so.
+    Stopped,
 }
 
 impl core::fmt::Display for PlanError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Usage(why) | Self::Failed(why) => f.write_str(why),
+            Self::Stopped => f.write_str("stopped"),
         }
     }
 }
@@ -52,11 +55,11 @@ pub fn names() -> (Vec<(&'static str, &'static str)>, Vec<&'static str>) {
     (names, targets)
 }
 
-/// Runs the plan. `progress` is told what starts: the row, its number from 0, and how many there are.
+/// Runs the plan. `progress` is told what starts: the row, its number from 0, and how many there are; false stops the run.
 ///
 /// # Errors
-/// [`PlanError::Usage`] for unknown rows or targets, or no rounds; [`PlanError::Failed`] where a child process fails.
-pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize)) -> Result<Report, PlanError> {
+/// [`PlanError::Usage`] for unknown rows or targets, or no rounds; [`PlanError::Failed`] where a child process fails; [`PlanError::Stopped`].
+pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize) -> bool) -> Result<Report, PlanError> {
     check(plan)?;
     let wanted = |all: &[String], name: &str| all.is_empty() || all.iter().any(|n| n == name);
     let row_wanted = |name: &str| wanted(&plan.rows, name);
@@ -67,13 +70,13 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize)) -> Result<
     let mut report = Report::new(plan.rounds);
     // The processes first: nothing of the other rows is then in the way of what they measure.
     if with_processes {
-        progress(threads64::NAME, 0, total);
+        go_on(progress(threads64::NAME, 0, total))?;
         processes(plan, target_wanted, &mut report)?;
     }
     // Where the system refuses, the thread runs where it is put.
     let _ = pin(0);
     for (done, row) in in_rounds.iter().enumerate() {
-        progress(row.name, done + usize::from(with_processes), total);
+        go_on(progress(row.name, done + usize::from(with_processes), total))?;
         let measured = measure(row, plan.rounds, target_wanted);
         report.lines.extend(lines(row.name, "ns", &measured.series));
         report.notes.push(Note {
@@ -111,6 +114,10 @@ pub fn iterate(row: &str, target: &str, pairs: u64) -> Result<(), String> {
     let _ = pin(0);
     (entry.work)()?(pairs.next_multiple_of(row.step));
     Ok(())
+}
+
+fn go_on(yes: bool) -> Result<(), PlanError> {
+    if yes { Ok(()) } else { Err(PlanError::Stopped) }
 }
 
 fn check(plan: &Plan) -> Result<(), PlanError> {

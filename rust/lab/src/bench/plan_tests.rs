@@ -14,19 +14,22 @@ fn plan(rows: &[&str], targets: &[&str]) -> Plan {
 
 #[test]
 fn unknown_names_are_usage_errors_that_list_the_known_ones() {
-    let Err(PlanError::Usage(why)) = run(&plan(&["no-such"], &[]), |_, _, _| {}) else { panic!("accepted") };
+    let Err(PlanError::Usage(why)) = run(&plan(&["no-such"], &[]), |_, _, _| true) else { panic!("accepted") };
     assert!(why.contains("no-such") && why.contains("pair-inlined") && why.contains("threads64"), "{why}");
-    let Err(PlanError::Usage(why)) = run(&plan(&[], &["no-such"]), |_, _, _| {}) else { panic!("accepted") };
+    let Err(PlanError::Usage(why)) = run(&plan(&[], &["no-such"]), |_, _, _| true) else { panic!("accepted") };
     assert!(why.contains("system"), "{why}");
     let mut none = plan(&[], &[]);
     none.rounds = 0;
-    assert!(matches!(run(&none, |_, _, _| {}), Err(PlanError::Usage(_))));
+    assert!(matches!(run(&none, |_, _, _| true), Err(PlanError::Usage(_))));
 }
 
 #[test]
 fn a_row_of_rounds_gives_a_line_per_target() {
     let mut told = Vec::new();
-    let report = run(&plan(&["pair-call"], &["control", "system"]), |row, at, of| told.push((row.to_owned(), at, of)));
+    let report = run(&plan(&["pair-call"], &["control", "system"]), |row, at, of| {
+        told.push((row.to_owned(), at, of));
+        true
+    });
     let report = report.expect("runs");
     assert_eq!(told, [("pair-call".to_owned(), 0, 1)]);
     assert_eq!(report.lines.len(), 2);
@@ -35,9 +38,15 @@ fn a_row_of_rounds_gives_a_line_per_target() {
 
 #[test]
 fn the_row_of_processes_reads_what_its_children_print() {
-    let report = run(&plan(&["threads64"], &["system"]), |_, _, _| {}).expect("runs");
+    let report = run(&plan(&["threads64"], &["system"]), |_, _, _| true).expect("runs");
     let values: Vec<_> = report.lines.iter().map(|line| (line.row, line.value)).collect();
     assert_eq!(values, [("threads64", 1.5), ("threads64-resident", 2.5)]);
+}
+
+#[test]
+fn progress_can_stop_the_run() {
+    let stopped = run(&plan(&["pair-call"], &["system"]), |_, _, _| false);
+    assert!(matches!(stopped, Err(PlanError::Stopped)));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn finish(outcome: Result<(), PlanError>) -> ExitCode {
             eprintln!("haybarn-bench: {why}\n{USAGE}");
             ExitCode::from(2)
         }
-        Err(PlanError::Failed(why)) => {
+        Err(why) => {
             eprintln!("haybarn-bench: {why}");
             ExitCode::FAILURE
         }
@@ -84,7 +84,10 @@ fn act(options: Options) -> Result<(), PlanError> {
         rounds: options.rounds.unwrap_or(ROUNDS),
         launcher: vec![own.to_string_lossy().into_owned(), "--child".into()],
     };
-    let report = bench::run(&plan, |row, at, of| eprintln!("[{}/{of}] {row}", at + 1))?;
+    let report = bench::run(&plan, |row, at, of| {
+        eprintln!("[{}/{of}] {row}", at + 1);
+        true
+    })?;
     let json = || format!("{:#}\n", report.json());
     match options.json.as_deref() {
         Some("-") => print!("{}", json()),
