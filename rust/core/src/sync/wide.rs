@@ -22,24 +22,26 @@ pub(super) fn swap(_: &AtomicU64, _: &AtomicU64, _: (u64, u64), _: (u64, u64), _
 #[inline]
 pub(super) fn swap(word0: &AtomicU64, word1: &AtomicU64, old: (u64, u64), new: (u64, u64), order: Ordering) -> bool {
     debug_assert_eq!(word0.as_ptr().addr() + 8, word1.as_ptr().addr());
-    // SAFETY: `Form::Double` exists only where `available()` said that the instruction does. The two atomics are the two
-    // halves of one 16-byte aligned `DoubleWord`, so the pointer is valid and aligned for 16 bytes.
-    unsafe { cmpxchg16b(word0.as_ptr().cast(), join(old), join(new), order) }
-}
-
-#[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
-const fn join((word0, word1): (u64, u64)) -> u128 {
-    (word1 as u128) << 64 | word0 as u128
-}
-
-/// # Safety
-/// The CPU has `cmpxchg16b`; `word` is valid and 16-byte aligned.
-#[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
-#[target_feature(enable = "cmpxchg16b")]
-unsafe fn cmpxchg16b(word: *mut u128, old: u128, new: u128, order: Ordering) -> bool {
     let _ = order; // a locked instruction is a full barrier whatever is asked for
-    // SAFETY: the caller's promise.
-    unsafe { core::arch::x86_64::cmpxchg16b(word, old, new, Ordering::AcqRel, Ordering::Acquire) == old }
+    let same: u64;
+    // SAFETY: `Form::Double` exists only where `available()` said that the instruction does. The two atomics are the two
+    // halves of one 16-byte aligned `DoubleWord`. The instruction wants `rbx`, which LLVM keeps for itself, so it is put
+    // back. Not `core::arch`'s intrinsic: where that is not inlined it calls a library that is not linked.
+    unsafe {
+        core::arch::asm!(
+            "xchg {rbx}, rbx",
+            "lock cmpxchg16b xmmword ptr [rdi]",
+            "sete cl",
+            "mov rbx, {rbx}",
+            rbx = inout(reg) new.0 => _,
+            in("rdi") word0.as_ptr(),
+            inout("rcx") new.1 => same,
+            inout("rax") old.0 => _,
+            inout("rdx") old.1 => _,
+            options(nostack),
+        );
+    }
+    same & 0xff == 1
 }
 
 #[cfg(all(target_arch = "aarch64", not(any(loom, shuttle))))]
