@@ -8,16 +8,33 @@ compile_error!(
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("haybarn is built for x86-64 and aarch64 only; see README, \"Platform\"");
 
-#[allow(dead_code)] // until slab and cache use all of it
+#[cfg(not(loom))]
+mod cache;
+#[cfg(not(loom))]
+mod error;
 pub(crate) mod os;
-#[allow(dead_code, unused_imports)] // until slab and cache use all of it
 pub(crate) mod pages;
+#[cfg(not(loom))]
+mod percpu;
+mod sheaf;
 pub mod slab;
+mod stats;
 pub mod sync;
 
+#[cfg(not(loom))]
+pub use cache::{
+    AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheStats, Info, KmemCache, Level, ObjIndex,
+    Owner, RawCache, StaticCache, failing_source,
+};
+#[cfg(not(loom))]
+pub use error::{Error, LiveObject};
 pub use os::topology::{possible_cpus, present_cpus};
 pub use pages::{FailSwitch, Source};
+#[cfg(not(loom))]
+pub use percpu::{BackendKind, set_virtual_cpu};
 pub use slab::{
     flags::SlabFlags,
     geometry::{Geometry, GeometryError, GeometryRequest, geometry},
 };
+pub use stats::Stat;
+pub use sync::Form;

@@ -1,5 +1,13 @@
 //! The only files with system calls, one subject each.
 
 mod cpulist;
+pub(crate) mod fork;
 pub(crate) mod mem;
+pub(crate) mod membarrier;
+#[cfg(not(target_env = "musl"))]
+pub(crate) mod rseq;
+mod thread;
 pub(crate) mod topology;
+
+pub(crate) use thread::{current_cpu, yield_now};
+pub use topology::{possible_cpus, present_cpus};

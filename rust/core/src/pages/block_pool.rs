@@ -12,12 +12,20 @@ const BATCH: usize = 16 << 10;
 /// The links in the first 8 bytes of the blocks of a pool.
 pub(crate) struct MetaLinks<'a>(pub &'a Meta);
 
-impl Links for MetaLinks<'_> {
+impl<'a> MetaLinks<'a> {
+    /// The link of a block, for as long as the metadata lives.
     #[inline]
-    fn link(&self, index: Index) -> &Link {
+    pub fn get(&self, index: Index) -> &'a Link {
         // SAFETY: an index on a stack or in a link is that of a block which a pool handed out or holds; its first 8 bytes
         // are a `Link` for as long as the arena lives, atomic and never anything else (see the module's text).
         unsafe { self.0.at(index).cast().as_ref() }
+    }
+}
+
+impl Links for MetaLinks<'_> {
+    #[inline]
+    fn link(&self, index: Index) -> &Link {
+        self.get(index)
     }
 }
 

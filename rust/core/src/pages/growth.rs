@@ -42,6 +42,6 @@ impl Growth {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "growth_tests.rs"]
 mod tests;

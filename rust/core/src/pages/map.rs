@@ -25,7 +25,7 @@ pub(crate) enum PageKind {
 /// The word of one page. All zeros is "none".
 ///
 /// Bits: 0 to 31 descriptor, 32 to 47 cache, 48 to 50 kind, 51 to 55 order, 56 to 63 node.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct MapWord(u64);
 
 impl MapWord {

@@ -43,3 +43,10 @@ pub(crate) use map::{MapWord, PageKind};
 pub(crate) use meta::Meta;
 pub use source::{FailSwitch, Source};
 pub(crate) use store::Pages;
+
+#[cfg(all(test, not(loom)))]
+mod limit_tests;
+#[cfg(all(test, not(loom)))]
+mod testing;
+#[cfg(all(test, not(loom)))]
+mod threads_tests;

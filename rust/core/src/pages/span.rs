@@ -14,8 +14,8 @@ use std::io;
 
 /// Classes below this many chunks are exact.
 const EXACT: u32 = 8;
-/// Classes up to 2^23 chunks, 16 TiB.
-const CLASSES: usize = 8 * 21;
+/// Classes below 2^22 chunks, twice the largest range.
+const CLASSES: usize = 8 * 20;
 
 /// The free spans of one class.
 #[repr(transparent)]

@@ -98,6 +98,11 @@ impl Pages {
         self.map.set(first, count, MapWord::NONE);
     }
 
+    /// Pages of the chunks that were ever used: all that lies behind them was never touched.
+    pub fn used_pages(&self) -> u32 {
+        self.growth.taken() * CHUNK_PAGES
+    }
+
     /// The metadata arena.
     #[inline]
     pub fn meta(&self) -> &Meta {

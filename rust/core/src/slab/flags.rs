@@ -53,6 +53,13 @@ slab_flags! {
 }
 
 impl SlabFlags {
+    /// The names of the flags that are set, for messages.
+    #[must_use]
+    pub fn names(self) -> String {
+        let names: Vec<_> = self.iter_names().map(|(name, _)| name).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(" | ") }
+    }
+
     /// Any of these: the cache has no sheaves and never merges (the kernel's `SLAB_DEBUG_FLAGS`).
     pub const DEBUG: Self =
         Self::CONSISTENCY_CHECKS.union(Self::RED_ZONE).union(Self::POISON).union(Self::STORE_USER).union(Self::TRACE);

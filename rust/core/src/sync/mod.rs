@@ -13,5 +13,5 @@ pub(crate) use bits::{BitWord, SummaryWord};
 pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};
 pub use roles::{Counter, Published};
-pub(crate) use roles::{Hint, TryFlag};
+pub(crate) use roles::{Hint, PublishedPtr, TryFlag};
 pub(crate) use stack::{Index, Link, Links, TaggedStack};

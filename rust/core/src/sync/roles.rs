@@ -8,7 +8,7 @@
 //! | [`TryFlag`] | the critical section between `try_take` and `release` | one CPU's slot on `locked` and `virtual` |
 
 use super::shim::AtomicU64;
-use core::sync::atomic::{AtomicU64 as PlainU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64 as PlainU64, Ordering};
 
 /// A statistic. Never modelled: nothing may be decided by its order.
 #[repr(transparent)]
@@ -115,6 +115,31 @@ impl Published {
     }
 }
 
+/// As [`Published`], for a pointer that a `static` starts with.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct PublishedPtr<T>(AtomicPtr<T>);
+
+impl<T> PublishedPtr<T> {
+    /// A pointer known at compile time.
+    #[must_use]
+    pub const fn new(pointer: *mut T) -> Self {
+        Self(AtomicPtr::new(pointer))
+    }
+
+    /// The pointer, and all that its publisher wrote before. Pairs with [`PublishedPtr::publish`].
+    #[inline(always)]
+    #[must_use]
+    pub fn read(&self) -> *mut T {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Stores the pointer after everything written so far. Pairs with [`PublishedPtr::read`].
+    pub fn publish(&self, pointer: *mut T) {
+        self.0.store(pointer, Ordering::Release);
+    }
+}
+
 /// A flag that is tried, never waited for.
 #[repr(transparent)]
 #[derive(Debug)]
@@ -122,6 +147,14 @@ pub struct TryFlag(AtomicU64);
 
 impl TryFlag {
     /// A free flag.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// A free flag.
+    #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
         Self(AtomicU64::new(0))
@@ -137,6 +170,12 @@ impl TryFlag {
             return false;
         }
         self.0.compare_exchange(seen, owner, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// True if `who` says so of the present holder's mark (0: free).
+    #[inline]
+    pub fn is_held_by(&self, who: impl Fn(u64) -> bool) -> bool {
+        who(self.0.load(Ordering::Relaxed))
     }
 
     /// Frees the flag. Pairs with [`TryFlag::try_take`].

@@ -110,13 +110,30 @@ impl TaggedStack {
     /// Takes up to `out.len()` entries from the top by one swap; returns how many. All links are read before the swap: an
     /// entry that is ours may be pushed again by somebody else at once, and its link with it.
     pub fn pop_batch(&self, form: Form, links: &impl Links, out: &mut [Index]) -> usize {
+        self.pop_until(form, links, out, || |_| false)
+    }
+
+    /// As [`TaggedStack::pop_batch`], ending with the first entry of which a fresh `enough()` says that it suffices. It may
+    /// be asked about entries that another thread takes first.
+    pub fn pop_until<F: FnMut(Index) -> bool>(
+        &self,
+        form: Form,
+        links: &impl Links,
+        out: &mut [Index],
+        enough: impl Fn() -> F,
+    ) -> usize {
         loop {
             let head = self.head.load(form);
             let (mut taken, mut below) = (0, head.index);
+            let mut enough = enough();
             while taken < out.len() && below != 0 {
                 out[taken] = below;
                 taken += 1;
+                let last = enough(below);
                 below = links.link(below).get();
+                if last {
+                    break;
+                }
             }
             if taken == 0 {
                 return 0;

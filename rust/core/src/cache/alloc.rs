@@ -1,0 +1,209 @@
+//! Allocation when the main sheaf is empty: spare, barn, refill, and at last straight from the slabs.
+//!
+//! Source: `slab_alloc_node`, `replace_empty_main`, `___slab_alloc` (mm/slub.c).
+
+use super::header::Cache;
+use super::raw::{AllocFlags, Level, RawCache};
+use super::sheaves::Filled;
+use super::slabs::At;
+use crate::pages::NodeId;
+use crate::percpu::Pair;
+use crate::sheaf::Sheaf;
+use crate::stats::Stat;
+use core::ptr::{NonNull, null_mut};
+
+/// Tries at a slot that other threads keep changing; each failed one means that another thread got on. Afterwards the slabs.
+const TRIES: usize = 8;
+
+#[cold]
+#[inline(never)]
+pub(super) fn slow(cache: RawCache, flags: AllocFlags) -> Option<NonNull<u8>> {
+    traced(cache.header(), flags, None).map(|(object, _)| object)
+}
+
+/// What the options ask of an object that was found.
+#[cold]
+#[inline(never)]
+pub(super) fn finish(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> NonNull<u8> {
+    if flags.contains(AllocFlags::ZERO) {
+        // SAFETY: the object is `object_size` bytes and ours.
+        unsafe { object.as_ptr().write_bytes(0, cache.geometry.object_size) };
+    }
+    if flags.contains(AllocFlags::ACCOUNT) {
+        At::new(cache).bump(Stat::Accounted, 1);
+    }
+    object
+}
+
+/// An object, and how deep it lay.
+pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> Option<(NonNull<u8>, Level)> {
+    let at = At::new(cache);
+    let found = match node {
+        Some(node) if node != at.home() => {
+            at.bump(Stat::AllocNodeMismatch, 1);
+            at.from_slabs(node, flags)
+        }
+        _ => at.from_sheaves(flags).or_else(|| at.from_slabs(at.home(), flags)),
+    };
+    found.map(|(object, level)| (finish(cache, object, flags), level))
+}
+
+impl At<'_> {
+    fn hit(&self, object: *mut u8, level: Level) -> Option<(NonNull<u8>, Level)> {
+        if self.cache.counts_hits {
+            self.bump(Stat::AllocFastpath, 1);
+        }
+        NonNull::new(object).map(|object| (object, level))
+    }
+
+    fn from_sheaves(mut self, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+        let (cache, shape) = (self.cache, self.cache.shape);
+        let (slots, backend) = (cache.slots(), cache.backend);
+        if !cache.has_sheaves() {
+            return None;
+        }
+        self.fold_hits();
+        for _ in 0..TRIES {
+            let mut object = [null_mut()];
+            // SAFETY: the cache's own slots and backend, here and below; sheaves and objects pass as the trait says.
+            match unsafe { backend.pop(slots, &mut object) } {
+                Ok(1) => return self.hit(object[0], Level::Sheaf),
+                Ok(_) => {}
+                Err(_) => {
+                    self.recover();
+                    return None;
+                }
+            }
+            self.cpu = backend.cpu();
+            // SAFETY: as above.
+            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { return None };
+            if !shape.is_empty(pair.main) {
+                continue;
+            }
+            if !pair.spare.is_null() && !shape.is_empty(pair.spare) {
+                // SAFETY: as above. Won or lost, the next round sees what is there.
+                unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.spare, spare: pair.main }) };
+                continue;
+            }
+            return match self.barn_full(self.home()) {
+                Some(full) => {
+                    self.bump(Stat::BarnGet, 1);
+                    self.from_full(full, pair)
+                }
+                None => {
+                    self.bump(Stat::BarnGetFail, 1);
+                    self.refill(pair, flags)
+                }
+            };
+        }
+        None
+    }
+
+    /// Takes an object from a full sheaf and installs the rest in place of the empty main.
+    fn from_full(&self, mut full: Sheaf, pair: Pair) -> Option<(NonNull<u8>, Level)> {
+        let object = full.pop()?;
+        let new = Pair { main: full.cursor(), spare: pair.spare };
+        // SAFETY: the sheaf is ours, and the pair was read from this CPU's slot.
+        if unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) } {
+            self.to_barn(self.home(), self.sheaf_at(pair.main));
+        } else {
+            self.to_barn(self.home(), full);
+        }
+        self.hit(object, Level::Barn)
+    }
+
+    /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.
+    fn refill(mut self, pair: Pair, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+        let node = self.home();
+        let mut sheaf = self.detach_spare(pair).or_else(|| self.barn_empty(node)).or_else(|| self.new_sheaf())?;
+        let level = match self.fill(&mut sheaf, node) {
+            Filled::Partial => Level::Partial,
+            Filled::NewSlab => Level::NewSlab,
+        };
+        let Some(object) = sheaf.pop() else {
+            self.to_barn(node, sheaf);
+            return self.from_slabs(node, flags);
+        };
+        self.install(sheaf, node);
+        self.hit(object, level)
+    }
+
+    /// The slot's empty spare, if it has one and still does.
+    fn detach_spare(&self, pair: Pair) -> Option<Sheaf> {
+        let new = Pair { main: pair.main, spare: null_mut() };
+        // SAFETY: the pair was read from this CPU's slot; what is displaced is ours.
+        let detached =
+            !pair.spare.is_null() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) };
+        detached.then(|| self.sheaf_at(pair.spare))
+    }
+
+    /// Puts a filled sheaf where it helps most on the CPU that we are on now; else in the barn. The old empty main stays as
+    /// the spare where there is none: the next free needs it.
+    fn install(&mut self, sheaf: Sheaf, node: NodeId) {
+        let (shape, slots, backend) = (self.cache.shape, self.cache.slots(), self.cache.backend);
+        for _ in 0..TRIES {
+            self.cpu = backend.cpu();
+            // SAFETY: the cache's own slots and backend, here and below.
+            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { break };
+            let (main, spare) = (pair.main, pair.spare);
+            let has_spare = !spare.is_null();
+            let (new, displaced) = if shape.is_empty(main) {
+                let kept = if has_spare { spare } else { main };
+                (Pair { main: sheaf.cursor(), spare: kept }, has_spare.then_some(main))
+            } else if !has_spare || shape.is_empty(spare) {
+                (Pair { main, spare: sheaf.cursor() }, has_spare.then_some(spare))
+            } else {
+                break;
+            };
+            // SAFETY: the sheaf is ours until the commit, what it displaces is ours afterwards.
+            if unsafe { backend.replace(slots, self.cpu, pair, new) } {
+                if let Some(displaced) = displaced {
+                    self.to_barn(self.home(), self.sheaf_at(displaced));
+                }
+                return;
+            }
+        }
+        if !sheaf.is_empty() {
+            self.bump(Stat::BarnPut, 1);
+        }
+        self.to_barn(node, sheaf);
+    }
+
+    /// One object straight from a node's slabs; from another node's where that one's memory is out and the caller does not
+    /// insist.
+    pub(super) fn from_slabs(&self, node: NodeId, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+        let mut found = null_mut();
+        let level = if self.from_partial(node, 1, |object| found = object) > 0 {
+            Level::Partial
+        } else if self.from_new_slab(node, 1, |object| found = object) > 0 {
+            Level::NewSlab
+        } else {
+            if !flags.contains(AllocFlags::THISNODE) {
+                let others = self.cache.nodes().filter(|&other| other != node);
+                let _ = others.into_iter().any(|other| self.from_partial(other, 1, |object| found = object) > 0);
+            }
+            Level::Partial
+        };
+        if !found.is_null() {
+            self.bump(Stat::AllocSlowpath, 1);
+        }
+        NonNull::new(found).map(|object| (object, level))
+    }
+
+    /// Moves the hits that the counting sequences packed into the counters, long before a half could wrap.
+    pub(super) fn fold_hits(&self) {
+        // SAFETY: the cache's own slots.
+        let (allocs, frees) = unsafe { self.cache.backend.take_hits(self.cache.slots(), self.cpu) };
+        if allocs | frees != 0 {
+            self.bump(Stat::AllocFastpath, allocs);
+            self.bump(Stat::FreeFastpath, frees);
+        }
+    }
+
+    /// After a slot was found closed: opens what a drainer left behind in the parent of this process.
+    pub(super) fn recover(&self) {
+        let cpu = self.cache.backend.cpu();
+        // SAFETY: the cache's own slots.
+        unsafe { self.cache.backend.recover(self.cache.slots(), cpu, &self.cache.intent(cpu)) };
+    }
+}

@@ -1,0 +1,228 @@
+//! The arena: one range of pages, the caches that live in it, and the choices made when it started.
+
+use super::header::Cache;
+use super::raw::RawCache;
+use crate::error::Error;
+use crate::os;
+use crate::pages::{BlockPool, FailSwitch, NodeId, Pages, PagesConfig, Source};
+use crate::percpu::{BackendKind, Cpu, Flagged, choose};
+use crate::sheaf::Shape;
+use crate::slab::geometry::default_cpus;
+use crate::sync::{Form, Published};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// How an arena is made.
+#[derive(Clone, Debug)]
+pub struct ArenaConfig {
+    /// The CPU backend; `None` takes `HAYBARN_BACKEND`, else the best there is. Forced but not to be had is an error.
+    pub backend: Option<BackendKind>,
+    /// CPUs of a `virtual` arena, 1 to 1024; `None` is as many as the machine has. An error on other backends.
+    pub cpus: Option<u32>,
+    /// Nodes of a `virtual` arena, 1 to 64: CPU c is on node c * nodes / cpus. 0 is 1. An error on other backends.
+    pub nodes: u32,
+    /// Where pages come from.
+    pub source: Source,
+    /// Form of the doublewords; `None` is the best that the CPU has.
+    pub form: Option<Form>,
+    /// Bytes of address range to reserve; 0 is 256 GiB, or what limits allow.
+    pub reserve: usize,
+    /// Least order of every slab (slab_min_order), 0 to 9.
+    pub min_order: u8,
+}
+
+impl Default for ArenaConfig {
+    fn default() -> Self {
+        Self { backend: None, cpus: None, nodes: 0, source: Source::Anonymous, form: None, reserve: 0, min_order: 0 }
+    }
+}
+
+/// Caches of an arena: their ids are 16 bits in the page map, 0 is none.
+pub(super) const MAX_CACHES: usize = 1 << 16;
+const SHEAF_BLOCKS: usize = 8;
+const MIN_BLOCK_LOG2: u32 = 6;
+
+/// A place for caches and their pages. It is never unmapped, so every arena lives as long as the process.
+pub struct Arena {
+    pub(super) pages: Pages,
+    pub(super) form: Form,
+    pub(super) kind: BackendKind,
+    pub(super) why: String,
+    pub(super) named: Flagged,
+    /// CPUs that the backend may name.
+    pub(super) cpus: u32,
+    /// Slots of each cache: for the CPUs above, and for every CPU on which a sequence may run to find that it misses.
+    pub(super) slots: u32,
+    pub(super) nodes: u32,
+    pub(super) node_of: Vec<u8>,
+    pub(super) min_order: u8,
+    pub(super) descriptors: BlockPool,
+    sheaves: [BlockPool; SHEAF_BLOCKS],
+    table: Vec<Published>,
+    registry: Mutex<Registry>,
+    source: &'static str,
+}
+
+/// What changes only when caches come and go.
+#[derive(Default)]
+pub(super) struct Registry {
+    pub caches: Vec<RawCache>,
+    pub free_ids: Vec<u16>,
+    pub next_id: u16,
+    pub free_blocks: Vec<usize>,
+}
+
+fn bad(argument: &'static str, value: impl ToString, legal: &str) -> Error {
+    Error::BadArgument { cache: String::new(), argument, value: value.to_string(), legal: legal.to_owned() }
+}
+
+fn from_environment() -> Result<Option<BackendKind>, Error> {
+    match std::env::var("HAYBARN_BACKEND") {
+        Ok(name) if name.is_empty() => Ok(None),
+        Ok(name) => name.parse().map(Some).map_err(|_| bad("HAYBARN_BACKEND", name, "rseq, locked or virtual")),
+        Err(_) => Ok(None),
+    }
+}
+
+impl Arena {
+    /// The arena of the process, made at first use: `HAYBARN_BACKEND` forces a backend.
+    ///
+    /// # Errors
+    /// The error of its making, the same at every call.
+    pub fn global() -> Result<&'static Self, Error> {
+        static GLOBAL: OnceLock<Result<&'static Arena, Error>> = OnceLock::new();
+        GLOBAL.get_or_init(|| Self::create(ArenaConfig::default())).clone()
+    }
+
+    /// Makes an arena beside the global one: for tests, replays and simulations.
+    ///
+    /// # Errors
+    /// [`Error::BadArgument`] for a value out of range, [`Error::Unavailable`] for a backend that is forced but not there,
+    /// [`Error::OutOfMemory`] when the address range is refused.
+    pub fn create(config: ArenaConfig) -> Result<&'static Self, Error> {
+        let choice = choose(config.backend.map_or_else(from_environment, |kind| Ok(Some(kind)))?)?;
+        let is_virtual = choice.kind == BackendKind::Virtual;
+        if !is_virtual && (config.cpus.is_some() || config.nodes > 1) {
+            return Err(bad("cpus, nodes", "given", "only the virtual backend takes them; the others ask the system"));
+        }
+        let possible = os::possible_cpus();
+        let cpus = config.cpus.unwrap_or(possible);
+        if !(1..=1024).contains(&cpus) {
+            return Err(bad("cpus", cpus, "1 to 1024"));
+        }
+        let mut node_of = vec![0; cpus.max(possible) as usize];
+        let nodes = if is_virtual { config.nodes.max(1) } else { os::topology::nodes_of_cpus(&mut node_of) };
+        if !(1..=64).contains(&nodes) {
+            return Err(bad("nodes", nodes, "1 to 64"));
+        }
+        if is_virtual {
+            for (cpu, node) in node_of.iter_mut().enumerate() {
+                *node = (cpu as u64 * u64::from(nodes) / u64::from(cpus)).min(u64::from(nodes) - 1) as u8;
+            }
+        }
+        if config.min_order > 9 {
+            return Err(bad("min_order", config.min_order, "0 to 9"));
+        }
+        let form = config.form.unwrap_or_else(Form::detect);
+        if form == Form::Double && Form::detect() == Form::Packed {
+            return Err(Error::Unavailable { what: "form double".to_owned(), why: "no 128-bit swap".to_owned() });
+        }
+        os::fork::watch();
+        let source = config.source.name();
+        let pages = Pages::new(&PagesConfig { source: config.source, reserve: config.reserve, form, cpus, nodes })
+            .map_err(|error| Error::Unavailable { what: "address range".to_owned(), why: error.to_string() })?;
+        Ok(Box::leak(Box::new(Self {
+            descriptors: BlockPool::new(form, 64),
+            sheaves: core::array::from_fn(|class| BlockPool::new(form, 64 << class)),
+            table: (0..MAX_CACHES).map(|_| Published::new(0)).collect(),
+            registry: Mutex::new(Registry { next_id: 1, ..Registry::default() }),
+            named: Flagged::Named(cpus),
+            slots: cpus.max(possible),
+            kind: choice.kind,
+            why: choice.why,
+            min_order: config.min_order,
+            pages,
+            form,
+            cpus,
+            nodes,
+            node_of,
+            source,
+        })))
+    }
+
+    /// The CPU backend in use.
+    #[must_use]
+    pub fn backend(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// CPUs that caches of this arena have sheaves for.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.cpus
+    }
+
+    /// Nodes of this arena.
+    #[must_use]
+    pub fn nodes(&self) -> u32 {
+        self.nodes
+    }
+
+    /// The living caches, oldest first.
+    #[must_use]
+    pub fn caches(&self) -> Vec<RawCache> {
+        self.registry().caches.clone()
+    }
+
+    /// Gives free pages that were touched back to the system; returns bytes. Safe at any time, meant for quiet moments.
+    pub fn trim(&self) -> usize {
+        self.pages.trim()
+    }
+
+    pub(super) fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// The CPU count that geometry assumes: present CPUs as Linux does, or the virtual ones.
+    pub(super) fn geometry_cpus(&self) -> u32 {
+        match self.kind {
+            BackendKind::Virtual => self.cpus,
+            _ => default_cpus(os::present_cpus(), os::possible_cpus()),
+        }
+    }
+
+    pub(super) fn node_of(&self, cpu: Cpu) -> NodeId {
+        NodeId(self.node_of.get(cpu as usize).copied().unwrap_or(0))
+    }
+
+    pub(super) fn sheaf_pool(&self, shape: Shape) -> &BlockPool {
+        &self.sheaves[(shape.block.ilog2() - MIN_BLOCK_LOG2) as usize]
+    }
+
+    /// A panic in between leaves the registry whole: every change of it is one push or one removal.
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_cache(&self, id: u16, cache: Option<RawCache>) {
+        self.table[id as usize].publish(cache.map_or(0, |cache| cache.address() as u64));
+    }
+
+    /// The cache of an id that was read from the page map.
+    pub(super) fn cache(&self, id: u16) -> Option<&Cache> {
+        let address = self.table[id as usize].read();
+        RawCache::from_address(address as usize).map(RawCache::header)
+    }
+}
+
+impl core::fmt::Debug for Arena {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Arena").field("backend", &self.kind).field("cpus", &self.cpus).finish_non_exhaustive()
+    }
+}
+
+/// A source that fails on demand, for tests of this crate and of the lab.
+#[must_use]
+pub fn failing_source() -> (Source, FailSwitch) {
+    let switch = FailSwitch::new();
+    (Source::Failing(switch.clone()), switch)
+}

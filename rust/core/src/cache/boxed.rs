@@ -1,0 +1,95 @@
+//! The owning box of a typed cache's object.
+
+use super::typed::KmemCache;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+/// What a box needs of its cache.
+pub trait Owner<T> {
+    /// Frees an object whose value is gone.
+    ///
+    /// # Safety
+    /// The object is of this cache and nobody uses it any more.
+    unsafe fn free(&self, object: NonNull<T>);
+}
+
+/// An object of a typed cache `C`, owned. Dropping it drops the value and frees the object.
+pub struct CacheBox<'c, T, C: Owner<T> = KmemCache<T>> {
+    object: NonNull<T>,
+    cache: &'c C,
+}
+
+// SAFETY: the box owns its value, as `Box` does; caches are usable from every thread.
+unsafe impl<T: Send, C: Owner<T> + Sync> Send for CacheBox<'_, T, C> {}
+// SAFETY: as above.
+unsafe impl<T: Sync, C: Owner<T> + Sync> Sync for CacheBox<'_, T, C> {}
+
+impl<'c, T, C: Owner<T>> CacheBox<'c, T, C> {
+    /// Takes the value out and frees the object.
+    #[must_use]
+    pub fn into_inner(this: Self) -> T {
+        let this = ManuallyDrop::new(this);
+        // SAFETY: the value is moved out once, and the object freed once, as `this` is never dropped.
+        unsafe {
+            let value = this.object.read();
+            this.cache.free(this.object);
+            value
+        }
+    }
+
+    /// Gives up ownership; the object stays allocated.
+    #[must_use]
+    pub fn into_raw(this: Self) -> NonNull<T> {
+        ManuallyDrop::new(this).object
+    }
+
+    /// Takes ownership of an object that holds a value.
+    ///
+    /// # Safety
+    /// `object` is of `cache`, holds a value, and has no other owner: for instance it came from [`CacheBox::into_raw`].
+    #[inline]
+    #[must_use]
+    pub unsafe fn from_raw(cache: &'c C, object: NonNull<T>) -> Self {
+        Self { object, cache }
+    }
+}
+
+impl<T, C: Owner<T>> Deref for CacheBox<'_, T, C> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the object holds a value of ours.
+        unsafe { self.object.as_ref() }
+    }
+}
+
+impl<T, C: Owner<T>> DerefMut for CacheBox<'_, T, C> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and `self` is borrowed for change.
+        unsafe { self.object.as_mut() }
+    }
+}
+
+impl<T, C: Owner<T>> Drop for CacheBox<'_, T, C> {
+    #[inline]
+    fn drop(&mut self) {
+        /// Frees the object even if the value's destructor panics.
+        struct Free<'b, T, C: Owner<T>>(&'b C, NonNull<T>);
+        impl<T, C: Owner<T>> Drop for Free<'_, T, C> {
+            #[inline]
+            fn drop(&mut self) {
+                // SAFETY: the object is of this cache and its owner is going.
+                unsafe { self.0.free(self.1) };
+            }
+        }
+        let free = Free(self.cache, self.object);
+        // SAFETY: the value is ours and not used again.
+        unsafe { free.1.drop_in_place() };
+    }
+}
+
+impl<T: core::fmt::Debug, C: Owner<T>> core::fmt::Debug for CacheBox<'_, T, C> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        (**self).fmt(f)
+    }
+}

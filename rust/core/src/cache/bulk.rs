@@ -1,0 +1,173 @@
+//! Many objects at once. Source: `kmem_cache_alloc_bulk`, `free_to_pcs_bulk` (mm/slub.c).
+
+use super::alloc::finish;
+use super::header::Cache;
+use super::raw::AllocFlags;
+use super::slabs::At;
+use crate::percpu::Pair;
+use crate::stats::Stat;
+use core::ptr::NonNull;
+
+/// Rounds without progress before the slabs take over.
+const TRIES: usize = 8;
+
+/// Fills `out`, or leaves everything as it was.
+pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
+    let mut at = At::new(cache);
+    let from_sheaves = at.bulk_from_sheaves(out);
+    let node = at.home();
+    let mut got = from_sheaves;
+    let need = |got: usize| u32::try_from(out.len() - got).unwrap_or(u32::MAX);
+    let missing = need(got);
+    let places = out.as_mut_ptr();
+    let mut put = |object| {
+        // SAFETY: `from_partial` and `from_new_slab` give at most as many objects as they were asked for.
+        unsafe { *places.add(got) = object };
+        got += 1;
+    };
+    let mut short = missing - if missing > 0 { at.from_partial(node, missing, &mut put) } else { 0 };
+    while short > 0 {
+        match at.from_new_slab(node, short, &mut put) {
+            0 => break,
+            n => short -= n,
+        }
+    }
+    if short > 0 {
+        // What came from sheaves counts as flushed; what came from slabs was never counted.
+        at.bump(Stat::SheafFlush, from_sheaves as u64);
+        at.free_grouped(out[..got].iter().copied());
+        return false;
+    }
+    at.bump(Stat::AllocSlowpath, u64::from(missing));
+    if !flags.is_empty() {
+        for object in out.iter().filter_map(|&object| NonNull::new(object)) {
+            finish(cache, object, flags);
+        }
+    }
+    true
+}
+
+/// Gives the objects back; the slice is reordered.
+pub(super) fn free(cache: &Cache, objects: &mut [*mut u8]) {
+    let mut at = At::new(cache);
+    // Remote objects to the back: they go to their slabs, whatever becomes of the others.
+    let mut local = objects.len();
+    if cache.arena.nodes > 1 {
+        let mut n = 0;
+        while n < local {
+            if at.is_remote(objects[n]) {
+                local -= 1;
+                objects.swap(n, local);
+            } else {
+                n += 1;
+            }
+        }
+    }
+    let given = at.bulk_to_sheaves(&objects[..local]);
+    let rest = &objects[given..];
+    if !rest.is_empty() {
+        at.bump(Stat::FreeSlowpath, rest.len() as u64);
+        at.free_grouped(rest.iter().copied());
+    }
+}
+
+impl At<'_> {
+    /// Takes what main, spare and barn have; returns how many. Does not refill sheaves: objects would be copied twice.
+    fn bulk_from_sheaves(&mut self, out: &mut [*mut u8]) -> usize {
+        let (cache, shape) = (self.cache, self.cache.shape);
+        let (slots, backend) = (cache.slots(), cache.backend);
+        if !cache.has_sheaves() {
+            return 0;
+        }
+        self.fold_hits();
+        let (mut got, mut idle) = (0, 0);
+        while got < out.len() && idle < TRIES {
+            // SAFETY: the cache's own slots and backend, here and below.
+            let Ok(popped) = (unsafe { backend.pop(slots, &mut out[got..]) }) else { break };
+            if popped > 0 {
+                if cache.counts_hits {
+                    self.bump(Stat::AllocFastpath, popped as u64);
+                }
+                got += popped;
+                continue;
+            }
+            idle += 1;
+            self.cpu = backend.cpu();
+            // SAFETY: as above.
+            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { break };
+            if !shape.is_empty(pair.main) {
+                continue;
+            }
+            if !pair.spare.is_null() && !shape.is_empty(pair.spare) {
+                // SAFETY: as above.
+                unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.spare, spare: pair.main }) };
+                continue;
+            }
+            let node = self.home();
+            let Some(full) = self.barn_full(node) else {
+                self.bump(Stat::BarnGetFail, 1);
+                break;
+            };
+            self.bump(Stat::BarnGet, 1);
+            let new = Pair { main: full.cursor(), spare: pair.spare };
+            // SAFETY: as above; the sheaf is ours until the commit.
+            let displaced =
+                if unsafe { backend.replace(slots, self.cpu, pair, new) } { self.sheaf_at(pair.main) } else { full };
+            self.to_barn(node, displaced);
+        }
+        got
+    }
+
+    /// Puts objects from the front into sheaves; returns how many. Makes and flushes no sheaf.
+    fn bulk_to_sheaves(&mut self, objects: &[*mut u8]) -> usize {
+        let (cache, shape) = (self.cache, self.cache.shape);
+        let (slots, backend) = (cache.slots(), cache.backend);
+        if !cache.has_sheaves() {
+            return 0;
+        }
+        self.fold_hits();
+        let (mut given, mut idle) = (0, 0);
+        while given < objects.len() && idle < TRIES {
+            // SAFETY: the cache's own slots and backend; the objects are the caller's to give.
+            let Ok(pushed) = (unsafe { backend.push(slots, &objects[given..], shape.mask()) }) else { break };
+            if pushed > 0 {
+                if cache.counts_hits {
+                    self.bump(Stat::FreeFastpath, pushed as u64);
+                }
+                given += pushed;
+                continue;
+            }
+            idle += 1;
+            self.cpu = backend.cpu();
+            // SAFETY: as above.
+            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { break };
+            if shape.is_full(pair.main) && !self.make_room_cheaply(pair) {
+                break;
+            }
+        }
+        given
+    }
+
+    /// As `make_room`, but only with what is there already.
+    fn make_room_cheaply(&self, pair: Pair) -> bool {
+        let node = self.home();
+        let has_spare = !pair.spare.is_null();
+        if has_spare && !self.cache.shape.is_full(pair.spare) {
+            // SAFETY: the pair was read from this CPU's slot.
+            unsafe { self.swap_pair(pair, Pair { main: pair.spare, spare: pair.main }) };
+            return true;
+        }
+        if has_spare && self.cache.barn(node).has_enough_full() {
+            self.bump(Stat::BarnPutFail, 1);
+            return false;
+        }
+        let Some(empty) = self.barn_empty(node) else {
+            if has_spare {
+                self.bump(Stat::BarnPutFail, 1);
+            }
+            return false;
+        };
+        self.install_empty(pair, empty);
+        true
+    }
+}

@@ -1,0 +1,172 @@
+//! Making a cache: every argument checked, then built, then published.
+//!
+//! Source: `__kmem_cache_create_args`, `do_kmem_cache_create` (mm/slab_common.c).
+
+use super::arena::{Arena, MAX_CACHES, Registry};
+use super::header::{Cache, MAX_NAME, SLOTS_AT, block_bytes};
+use super::raw::RawCache;
+use super::slabs::At;
+use crate::error::Error;
+use crate::percpu::{BackendKind, backend};
+use crate::slab::flags::SlabFlags;
+use crate::slab::geometry::{Geometry, GeometryRequest, geometry};
+
+/// How a cache is made. `Default` asks for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct CacheArgs {
+    /// Alignment of objects in bytes: 0 for none, or a power of two up to 4096.
+    pub align: usize,
+    /// Flags; those in [`SlabFlags::ACCEPTED_NOW`] are accepted, the others refused until their behaviour is built.
+    pub flags: SlabFlags,
+    /// Least capacity of a sheaf in objects, up to 1020; 0 for Linux's formula alone.
+    pub sheaf_capacity: u32,
+    /// Offset in bytes of the free pointer inside objects; needs a constructor or TYPESAFE_BY_RCU, as in Linux.
+    pub freeptr_offset: Option<usize>,
+    /// Least order of slabs, 0 to 9; the arena's applies where it is larger.
+    pub min_order: u8,
+    /// Count the hits of the inlined paths too. Use the `_counted` calls with such a cache: the others work, but slowly.
+    pub count_hits: bool,
+    /// Keep free pointers encoded, against forged ones (freelist hardening). Costs a few instructions in the slow paths.
+    pub encode_freeptr: bool,
+}
+
+impl RawCache {
+    /// Makes a cache of objects of `size` bytes in an arena.
+    ///
+    /// # Errors
+    /// [`Error::BadArgument`] naming the argument and its legal range: the name is 1 to 127 bytes without space, `/` or
+    /// control characters and unique among the arena's living caches; for the others see [`CacheArgs`].
+    /// [`Error::OutOfMemory`] when there is no memory for the cache itself.
+    ///
+    /// # Panics
+    /// On any error if the flags have `PANIC`.
+    pub fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> Result<Self, Error> {
+        let made = create(arena, name, size, args);
+        match made {
+            Err(error) if args.flags.contains(SlabFlags::PANIC) => panic!("SLAB_PANIC: {error}"),
+            made => made,
+        }
+    }
+}
+
+fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> Result<RawCache, Error> {
+    check_name(name)?;
+    let flags = check_flags(name, args)?;
+    let geometry = choose_geometry(arena, name, size, args)?;
+    let mut registry = arena.registry();
+    if registry.caches.iter().any(|cache| cache.header().name() == name) {
+        return Err(bad(name, "name", name, "a name that no living cache has"));
+    }
+    let out_of_memory = |what| Error::OutOfMemory { cache: name.to_owned(), what };
+    let id = take_id(&mut registry).ok_or_else(|| out_of_memory("a cache id: 65535 are in use"))?;
+    let Some(block) = take_block(arena, &mut registry) else {
+        registry.free_ids.push(id);
+        return Err(out_of_memory("the cache's own block"));
+    };
+    let counting = args.count_hits;
+    let backend = backend(arena.kind, &arena.named, counting);
+    let mut header = Cache::new(arena, backend, geometry, flags, id, counting || arena.kind != BackendKind::Rseq, name);
+    if args.encode_freeptr {
+        header.cookie = cookie();
+        header.swap_mask = u64::MAX;
+    }
+    let place = core::ptr::with_exposed_provenance_mut::<Cache>(block);
+    // SAFETY: the block is ours and large enough; nobody knows the cache yet.
+    let cache = unsafe {
+        place.write(header);
+        (*place).write_areas();
+        &*place
+    };
+    if !install_sheaves(cache) {
+        registry.free_ids.push(id);
+        registry.free_blocks.push(block);
+        return Err(out_of_memory("a sheaf for every CPU"));
+    }
+    let made = RawCache::of(cache);
+    debug_assert_eq!(made.address(), block + SLOTS_AT);
+    arena.set_cache(id, Some(made));
+    registry.caches.push(made);
+    Ok(made)
+}
+
+fn bad(cache: &str, argument: &'static str, value: impl ToString, legal: impl Into<String>) -> Error {
+    Error::BadArgument { cache: cache.to_owned(), argument, value: value.to_string(), legal: legal.into() }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let odd = |c: char| c == ' ' || c == '/' || c.is_control();
+    if name.is_empty() || name.len() > MAX_NAME || name.contains(odd) {
+        let legal = format!("1 to {MAX_NAME} bytes without space, '/' or control characters");
+        return Err(bad(name, "name", format!("{name:?}"), legal));
+    }
+    Ok(())
+}
+
+fn check_flags(name: &str, args: &CacheArgs) -> Result<SlabFlags, Error> {
+    let refused = args.flags - SlabFlags::ACCEPTED_NOW;
+    if !refused.is_empty() {
+        let legal = format!("flags that caches take by now: {}", SlabFlags::ACCEPTED_NOW.names());
+        return Err(bad(name, "flags", refused.names(), legal));
+    }
+    // An explicit capacity is the owner's choice: no other name may share it.
+    let own = if args.sheaf_capacity != 0 { SlabFlags::NO_MERGE } else { SlabFlags::empty() };
+    Ok(args.flags | own)
+}
+
+fn choose_geometry(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> Result<Geometry, Error> {
+    let request = GeometryRequest {
+        object_size: size,
+        align: args.align,
+        flags: args.flags,
+        has_ctor: false,
+        freeptr_offset: args.freeptr_offset,
+        cpus: arena.geometry_cpus(),
+        // Out of range stays out of range: the larger of the two is checked.
+        min_order: args.min_order.max(arena.min_order),
+        sheaf_capacity: args.sheaf_capacity,
+    };
+    geometry(&request).map_err(|error| bad(name, error.argument, error.value, error.legal))
+}
+
+fn take_id(registry: &mut Registry) -> Option<u16> {
+    registry.free_ids.pop().or_else(|| {
+        let id = registry.next_id;
+        let next = id.checked_add(1).filter(|&next| (next as usize) < MAX_CACHES)?;
+        registry.next_id = next;
+        Some(id)
+    })
+}
+
+fn take_block(arena: &Arena, registry: &mut Registry) -> Option<usize> {
+    registry.free_blocks.pop().or_else(|| {
+        let bytes = block_bytes(arena.slots, arena.nodes);
+        arena.pages.meta().alloc(bytes, 64).map(|block| block.as_ptr().expose_provenance())
+    })
+}
+
+/// Gives each CPU its empty main sheaf; all or none. A cache without sheaves keeps the slots on which everything misses.
+fn install_sheaves(cache: &Cache) -> bool {
+    if !cache.has_sheaves() {
+        return true;
+    }
+    let at = At { cache, cpu: 0 };
+    for cpu in cache.cpus() {
+        let Some(main) = at.new_sheaf() else {
+            for done in 0..cpu {
+                // SAFETY: nobody else knows the cache.
+                let pair = unsafe { cache.backend.peek(cache.slots(), done) };
+                at.drop_sheaf(at.sheaf_at(pair.main));
+            }
+            return false;
+        };
+        // SAFETY: as above.
+        unsafe { cache.backend.install(cache.slots(), cpu, main.cursor()) };
+    }
+    true
+}
+
+/// A number that a program without a look into our memory cannot guess. Not a secret against anyone else.
+fn cookie() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one("free pointer") | 1
+}

@@ -1,0 +1,131 @@
+//! Freeing when the main sheaf is full: spare, barn, flush, and at last straight to the slab.
+//!
+//! Source: `slab_free`, `free_to_pcs`, `replace_full_main` (mm/slub.c).
+
+use super::raw::RawCache;
+use super::slabs::At;
+use crate::percpu::Pair;
+use crate::sheaf::Sheaf;
+use crate::stats::Stat;
+use core::ptr::{NonNull, null_mut};
+
+/// See the constant of the same name in `alloc`.
+const TRIES: usize = 8;
+/// Objects flushed from a main sheaf when there is not even memory for an empty one (`PCS_BATCH_MAX`).
+const FLUSH_BATCH: usize = 32;
+
+#[cold]
+#[inline(never)]
+pub(super) fn slow(cache: RawCache, object: NonNull<u8>) {
+    let at = At::new(cache.header());
+    let object = object.as_ptr();
+    if at.is_remote(object) || !at.to_sheaves(object) {
+        at.bump(Stat::FreeSlowpath, 1);
+        at.free_to_slab(object);
+    }
+}
+
+impl At<'_> {
+    /// An object of another node's memory never goes into a sheaf.
+    pub(super) fn is_remote(&self, object: *mut u8) -> bool {
+        self.cache.arena.nodes > 1 && self.map_of(object).node() != self.home()
+    }
+
+    fn to_sheaves(mut self, object: *mut u8) -> bool {
+        let (cache, shape) = (self.cache, self.cache.shape);
+        let (slots, backend) = (cache.slots(), cache.backend);
+        if !cache.has_sheaves() {
+            return false;
+        }
+        self.fold_hits();
+        for _ in 0..TRIES {
+            // SAFETY: the cache's own slots and backend, here and below; the object is the caller's to give.
+            match unsafe { backend.push(slots, &[object], shape.mask()) } {
+                Ok(1) => {
+                    if cache.counts_hits {
+                        self.bump(Stat::FreeFastpath, 1);
+                    }
+                    return true;
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    self.recover();
+                    return false;
+                }
+            }
+            self.cpu = backend.cpu();
+            // SAFETY: as above.
+            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { return false };
+            if shape.is_full(pair.main) {
+                self.make_room(pair);
+            }
+        }
+        false
+    }
+
+    /// Changes a slot with a full main so that the next push finds room. A lost race is no harm: the next try looks again.
+    fn make_room(&self, pair: Pair) {
+        let (shape, node) = (self.cache.shape, self.home());
+        let has_spare = !pair.spare.is_null();
+        if has_spare && !shape.is_full(pair.spare) {
+            // SAFETY: the pair was read from this CPU's slot.
+            unsafe { self.swap_pair(pair, Pair { main: pair.spare, spare: pair.main }) };
+            return;
+        }
+        if has_spare && self.cache.barn(node).has_enough_full() {
+            self.bump(Stat::BarnPutFail, 1);
+            self.flush_spare(pair);
+            return;
+        }
+        match self.barn_empty(node).or_else(|| self.new_sheaf()) {
+            Some(empty) => self.install_empty(pair, empty),
+            None => self.flush_main(has_spare),
+        }
+    }
+
+    /// Puts an empty sheaf in place of the full main, which becomes the spare, or goes to the barn where there is one.
+    pub(super) fn install_empty(&self, pair: Pair, empty: Sheaf) {
+        let node = self.home();
+        let has_spare = !pair.spare.is_null();
+        let new = Pair { main: empty.cursor(), spare: if has_spare { pair.spare } else { pair.main } };
+        // SAFETY: the sheaf is ours, the pair this CPU's.
+        if !unsafe { self.swap_pair(pair, new) } {
+            self.to_barn(node, empty);
+        } else if has_spare {
+            self.bump(Stat::BarnPut, 1);
+            self.to_barn(node, self.sheaf_at(pair.main));
+        }
+    }
+
+    /// Flushes the spare (main's objects are hotter) and makes it the empty main.
+    fn flush_spare(&self, pair: Pair) {
+        let without = Pair { main: pair.main, spare: null_mut() };
+        // SAFETY: the pair is this CPU's; the displaced spare is ours.
+        if !unsafe { self.swap_pair(pair, without) } {
+            return;
+        }
+        let mut spare = self.sheaf_at(pair.spare);
+        self.flush(&mut spare);
+        // While it was flushed, another thread may have changed the slot: then the sheaf goes to the barn.
+        self.install_empty(without, spare);
+    }
+
+    /// No memory for an empty sheaf: makes room in main itself.
+    fn flush_main(&self, has_spare: bool) {
+        if has_spare {
+            self.bump(Stat::BarnPutFail, 1);
+        }
+        let mut batch = [null_mut(); FLUSH_BATCH];
+        // SAFETY: the cache's own slots; what is popped is ours.
+        let taken = unsafe { self.cache.backend.pop(self.cache.slots(), &mut batch) }.unwrap_or(0);
+        self.bump(Stat::SheafFlush, taken as u64);
+        self.free_grouped(batch[..taken].iter().copied());
+    }
+
+    /// # Safety
+    /// As [`crate::percpu::PerCpu::replace`], for the CPU that this operation is on.
+    pub(super) unsafe fn swap_pair(&self, old: Pair, new: Pair) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, old, new) }
+    }
+}

@@ -1,0 +1,161 @@
+//! A cache's memory: one block of metadata that a handle points into.
+//!
+//! ```text
+//! | header | slot of CPU -2, -1 | slots, one line per CPU | per-CPU counters | per-node slabs and barn |
+//!                                ^ what a handle points to
+//! ```
+
+use super::arena::Arena;
+use crate::pages::NodeId;
+use crate::percpu::{Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots};
+use crate::sheaf::{Barn, Shape};
+use crate::slab::NodeSlabs;
+use crate::slab::flags::SlabFlags;
+use crate::slab::geometry::Geometry;
+use crate::stats::Stat;
+use crate::sync::{Counter, Form};
+
+/// Longest name in bytes.
+pub(super) const MAX_NAME: usize = 127;
+
+/// What is written once, at creation.
+#[repr(C, align(64))]
+pub(crate) struct Cache {
+    pub arena: &'static Arena,
+    pub backend: &'static dyn PerCpu,
+    pub geometry: Geometry,
+    pub shape: Shape,
+    pub flags: SlabFlags,
+    pub id: u16,
+    /// Whether the hits of the inlined paths are in the counters.
+    pub counts_hits: bool,
+    /// Free pointer encoding: stored = next ^ cookie ^ (swapped address & swap_mask). Both 0 when off.
+    pub cookie: u64,
+    pub swap_mask: u64,
+    name: [u8; MAX_NAME + 1],
+}
+
+/// One CPU's counters, away from its slot's line, and what a drain of the slot has taken so far.
+#[repr(C, align(64))]
+pub(super) struct CpuArea {
+    pub stats: [Counter; Stat::ALL.len()],
+    pub intent: Pair,
+}
+
+/// One node's slabs and sheaves.
+#[repr(C, align(64))]
+pub(super) struct NodeArea {
+    pub slabs: NodeSlabs,
+    pub barn: Barn,
+}
+
+/// Bytes from the block's start to CPU 0's slot.
+pub(super) const SLOTS_AT: usize = size_of::<Cache>() + NEGATIVE_SLOTS * size_of::<Slot>();
+
+/// Bytes of a cache's block in an arena with so many slots and nodes.
+pub(super) fn block_bytes(slots: u32, nodes: u32) -> usize {
+    SLOTS_AT + slots as usize * (size_of::<Slot>() + size_of::<CpuArea>()) + nodes as usize * size_of::<NodeArea>()
+}
+
+impl Cache {
+    /// A header with `name`, which the caller checked for length.
+    #[allow(clippy::too_many_arguments, reason = "a constructor of plain fields")]
+    pub(super) fn new(
+        arena: &'static Arena,
+        backend: &'static dyn PerCpu,
+        geometry: Geometry,
+        flags: SlabFlags,
+        id: u16,
+        counts_hits: bool,
+        name: &str,
+    ) -> Self {
+        let mut bytes = [0; MAX_NAME + 1];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        let shape = Shape::new(geometry.sheaf_capacity);
+        Self { arena, backend, geometry, shape, flags, id, counts_hits, cookie: 0, swap_mask: 0, name: bytes }
+    }
+
+    pub fn name(&self) -> &str {
+        let len = self.name.iter().position(|&byte| byte == 0).unwrap_or(MAX_NAME);
+        core::str::from_utf8(&self.name[..len]).unwrap_or("?")
+    }
+
+    /// False where geometry gave capacity 0: then every slot stays stopped, and all goes straight to the slabs.
+    pub fn has_sheaves(&self) -> bool {
+        self.shape.capacity > 0
+    }
+
+    pub fn form(&self) -> Form {
+        self.arena.form
+    }
+
+    pub fn slots(&self) -> Slots {
+        Slots((&raw const *self).cast::<u8>().wrapping_add(SLOTS_AT).cast_mut().cast())
+    }
+
+    fn cpu_area(&self, cpu: Cpu) -> *mut CpuArea {
+        let areas = self.slots().of(self.arena.slots as Cpu).cast::<CpuArea>();
+        areas.wrapping_add(cpu as usize)
+    }
+
+    /// A counter of one CPU.
+    pub fn stat(&self, cpu: Cpu, stat: Stat) -> &Counter {
+        debug_assert!((0..self.arena.slots as Cpu).contains(&cpu));
+        // SAFETY: the block has an area for every slot, and the counters are atomic.
+        unsafe { &(&(*self.cpu_area(cpu)).stats)[stat as usize] }
+    }
+
+    /// Where a drain of the CPU's slot writes down what it has taken.
+    pub fn intent(&self, cpu: Cpu) -> DrainIntent {
+        // SAFETY: the block has an area for every slot.
+        DrainIntent(unsafe { &raw mut (*self.cpu_area(cpu)).intent })
+    }
+
+    fn node_area(&self, node: NodeId) -> &NodeArea {
+        let areas = self.cpu_area(self.arena.slots as Cpu).cast::<NodeArea>();
+        debug_assert!(u32::from(node.0) < self.arena.nodes);
+        // SAFETY: the block has an area for every node; all of its fields are atomic.
+        unsafe { &*areas.wrapping_add(node.0 as usize) }
+    }
+
+    pub fn node(&self, node: NodeId) -> &NodeSlabs {
+        &self.node_area(node).slabs
+    }
+
+    pub fn barn(&self, node: NodeId) -> &Barn {
+        &self.node_area(node).barn
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.arena.nodes).map(|node| NodeId(node as u8))
+    }
+
+    pub fn cpus(&self) -> impl Iterator<Item = Cpu> + use<> {
+        0..self.arena.cpus as Cpu
+    }
+
+    /// Fills the slots and areas of a block in which nobody knows the cache yet. Main sheaves come later.
+    ///
+    /// # Safety
+    /// `self` lies at the start of a block of [`block_bytes`], which is the caller's alone.
+    pub(super) unsafe fn write_areas(&self) {
+        let total = self.arena.slots as Cpu;
+        // With several nodes every free must look whose object it has: mask 0 sends it to the slow path.
+        let mask = if self.arena.nodes > 1 { 0 } else { self.shape.mask() as u64 };
+        // SAFETY: all inside the block, by the caller's word.
+        unsafe {
+            for cpu in -(NEGATIVE_SLOTS as Cpu)..total {
+                self.slots().of(cpu).write(Slot { mask, ..Slot::closed() });
+            }
+            for cpu in 0..total {
+                let stats = core::array::from_fn(|_| Counter::new());
+                self.cpu_area(cpu).write(CpuArea { stats, intent: Pair::stopped() });
+            }
+            let nodes = self.cpu_area(total).cast::<NodeArea>();
+            for node in 0..self.arena.nodes as usize {
+                let form = self.form();
+                nodes.wrapping_add(node).write(NodeArea { slabs: NodeSlabs::new(form), barn: Barn::new(form) });
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What a cache says of itself: attributes, counters, whose an address is, and whether its free lists are whole.
+
+use super::arena::Arena;
+use super::header::Cache;
+use super::raw::RawCache;
+use super::slabs::At;
+use crate::error::Error;
+use crate::pages::{NodeId, PageKind};
+use crate::percpu::BackendKind;
+use crate::slab::flags::SlabFlags;
+use crate::slab::{ObjRef, Slabs, Taken, harvest};
+use crate::stats::Stat;
+
+/// A cache's attributes, under Linux's names. Sizes are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheInfo {
+    /// The name.
+    pub name: String,
+    /// What the user may touch of an object.
+    pub object_size: usize,
+    /// The stride from one object to the next.
+    pub slab_size: usize,
+    /// Effective alignment.
+    pub align: usize,
+    /// A slab has `1 << order` pages.
+    pub order: u8,
+    /// Objects of a slab of that order.
+    pub objs_per_slab: u32,
+    /// Wholly free slabs that each node keeps.
+    pub min_partial: u32,
+    /// Objects of a sheaf.
+    pub sheaf_capacity: u32,
+    /// Offset of the free pointer in a free object.
+    pub freeptr_offset: usize,
+    /// Flags.
+    pub flags: SlabFlags,
+    /// Whether `alloc_fastpath` and `free_fastpath` count the inlined hits.
+    pub counts_hits: bool,
+    /// The backend of the cache's arena.
+    pub backend: BackendKind,
+}
+
+/// A cache's counters at one moment; exact when the cache is quiet.
+#[derive(Clone, Debug)]
+pub struct CacheStats {
+    per_cpu: Vec<[u64; Stat::ALL.len()]>,
+    /// Objects in all slabs, handed out or not.
+    pub total_objects: u64,
+    /// Slabs.
+    pub slabs: u64,
+    /// Slabs with free objects.
+    pub partial: u64,
+    /// Objects handed out and not freed.
+    pub objects: u64,
+    /// Objects that lie free in sheaves, of CPUs and barns.
+    pub in_sheaves: u64,
+    /// Sheaves in the barns: full, empty.
+    pub barn: (u64, u64),
+}
+
+impl CacheStats {
+    /// A counter, summed over the CPUs.
+    #[must_use]
+    pub fn get(&self, stat: Stat) -> u64 {
+        self.per_cpu.iter().map(|cpu| cpu[stat as usize]).fold(0, u64::wrapping_add)
+    }
+
+    /// A counter of one CPU; 0 for a CPU that is not there.
+    #[must_use]
+    pub fn per_cpu(&self, cpu: u32, stat: Stat) -> u64 {
+        self.per_cpu.get(cpu as usize).map_or(0, |counters| counters[stat as usize])
+    }
+
+    /// How many CPUs there are figures for.
+    #[must_use]
+    pub fn cpus(&self) -> u32 {
+        self.per_cpu.len() as u32
+    }
+}
+
+/// Position of an object in its slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjIndex(pub u32);
+
+impl RawCache {
+    /// The cache's attributes.
+    #[must_use]
+    pub fn info(self) -> CacheInfo {
+        let Cache { geometry, flags, counts_hits, arena, .. } = self.header();
+        CacheInfo {
+            name: self.header().name().to_owned(),
+            object_size: geometry.object_size,
+            slab_size: geometry.slab_size,
+            align: geometry.align,
+            order: geometry.order,
+            objs_per_slab: geometry.objs_per_slab,
+            min_partial: geometry.min_partial,
+            sheaf_capacity: geometry.sheaf_capacity,
+            freeptr_offset: geometry.offset,
+            flags: *flags,
+            counts_hits: *counts_hits,
+            backend: arena.kind,
+        }
+    }
+
+    /// Bytes of an object that the user may touch.
+    #[inline]
+    #[must_use]
+    pub fn object_size(self) -> usize {
+        self.header().geometry.object_size
+    }
+
+    /// The arena that the cache lives in.
+    #[must_use]
+    pub fn arena(self) -> &'static Arena {
+        self.header().arena
+    }
+
+    /// The counters. Reads other CPUs' lines, changes nothing, may be called at any time from any thread.
+    #[must_use]
+    pub fn stats(self) -> CacheStats {
+        let cache = self.header();
+        let (mut in_cpus, mut per_cpu) = (0, Vec::with_capacity(cache.arena.cpus as usize));
+        for cpu in cache.cpus() {
+            let mut counters = [0; Stat::ALL.len()];
+            for &stat in Stat::ALL {
+                counters[stat as usize] = cache.stat(cpu, stat).get();
+            }
+            // SAFETY: the cache's own slots.
+            let (pair, (allocs, frees)) =
+                unsafe { (cache.backend.peek(cache.slots(), cpu), cache.backend.peek_hits(cache.slots(), cpu)) };
+            counters[Stat::AllocFastpath as usize] += allocs;
+            counters[Stat::FreeFastpath as usize] += frees;
+            per_cpu.push(counters);
+            let level = |cursor: *mut u64| {
+                let none = cursor.is_null() || cursor == crate::percpu::stop();
+                if none { 0 } else { u64::from(cache.shape.level(cursor)) }
+            };
+            in_cpus += level(pair.main) + level(pair.spare);
+        }
+        let mut stats = CacheStats {
+            per_cpu,
+            total_objects: 0,
+            slabs: 0,
+            partial: 0,
+            objects: 0,
+            in_sheaves: in_cpus,
+            barn: (0, 0),
+        };
+        for node in cache.nodes() {
+            let (full, empty, objects) = cache.barn(node).census();
+            stats.in_sheaves += objects;
+            stats.barn.0 += full;
+            stats.barn.1 += empty;
+            let slabs = cache.node(node);
+            stats.total_objects += slabs.objects();
+            stats.slabs += slabs.slabs();
+            stats.partial += slabs.partial();
+        }
+        // What left the slabs and did not come back is with users or in sheaves.
+        let left = stats.get(Stat::SheafRefill) + stats.get(Stat::AllocSlowpath);
+        let back = stats.get(Stat::SheafFlush) + stats.get(Stat::FreeSlowpath);
+        stats.objects = left.saturating_sub(back).saturating_sub(stats.in_sheaves);
+        stats
+    }
+
+    /// Finds an address's place in this cache.
+    ///
+    /// # Errors
+    /// [`Error::BadPointer`] for an address that is foreign or not the start of an object, [`Error::WrongCache`] for one of
+    /// another cache.
+    pub fn check(self, address: *const u8) -> Result<ObjIndex, Error> {
+        let cache = self.header();
+        let at = At::new(cache);
+        let bad = |why| Error::BadPointer { cache: cache.name().to_owned(), address: address.addr(), why };
+        let word = match cache.arena.pages.page_of(address.addr()) {
+            Some(page) => cache.arena.pages.map(page),
+            None => return Err(bad("the address is foreign: outside of the arena")),
+        };
+        if word.kind() != PageKind::Slab {
+            return Err(bad("the address lies in no slab"));
+        }
+        if word.cache() != cache.id {
+            let owner = cache.arena.cache(word.cache()).map_or("?", Cache::name).to_owned();
+            return Err(Error::WrongCache { cache: cache.name().to_owned(), address: address.addr(), owner });
+        }
+        let offset = address.addr() - at.base(word.descriptor()).addr();
+        let index = (offset / cache.geometry.slab_size) as u32;
+        if offset % cache.geometry.slab_size != 0 || index >= at.total(word.descriptor()) {
+            return Err(bad("the address is interior or misaligned: not the start of an object"));
+        }
+        Ok(ObjIndex(index))
+    }
+
+    /// Checks every free list and every sheaf of the cache, as far as they can be had without stopping anybody: partial
+    /// slabs and barn sheaves are taken out one by one, looked at and put back. Full slabs have no free list.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] with a text per finding. A list that is broken is not put back: its objects are lost rather
+    /// than handed out.
+    pub fn validate(self) -> Result<(), Error> {
+        let cache = self.header();
+        let at = At::new(cache);
+        let mut reports = Vec::new();
+        for cpu in cache.cpus() {
+            at.drain(cpu);
+        }
+        for node in cache.nodes() {
+            at.validate_barn(node, &mut reports);
+            at.validate_slabs(node, &mut reports);
+        }
+        if reports.is_empty() { Ok(()) } else { Err(Error::Corruption { cache: cache.name().to_owned(), reports }) }
+    }
+}
+
+impl At<'_> {
+    fn validate_barn(&self, node: NodeId, reports: &mut Vec<String>) {
+        let (full, ..) = self.cache.barn(node).census();
+        let mut seen = Vec::new();
+        for _ in 0..full {
+            let Some(sheaf) = self.barn_full(node) else { break };
+            for &object in sheaf.objects() {
+                if let Err(error) = RawCache::of(self.cache).check(object) {
+                    reports.push(format!("a sheaf of node {} holds {object:p}: {error}", node.0));
+                }
+            }
+            seen.push(sheaf);
+        }
+        for sheaf in seen.into_iter().rev() {
+            self.to_barn(node, sheaf);
+        }
+    }
+
+    fn validate_slabs(&self, node: NodeId, reports: &mut Vec<String>) {
+        let mut sound = Vec::new();
+        let listed = self.cache.node(node).partial();
+        for _ in 0..listed {
+            let mut list = None;
+            harvest(self, self.cache.node(node), 1, |slab, head, free| {
+                list = Some((slab, head, free));
+                Taken { used: free, rest: ObjRef::NONE }
+            });
+            let Some((slab, head, free)) = list else { break };
+            match self.walk(slab, head, free) {
+                Ok(()) => sound.push((slab, head, free)),
+                Err(what) => reports.push(format!("slab at {:p}: {what}", self.base(slab))),
+            }
+        }
+        for (slab, head, free) in sound.into_iter().rev() {
+            crate::slab::give_back(self, slab, head, free);
+        }
+    }
+
+    /// Follows a free list that is ours, trusting nothing in it.
+    fn walk(&self, slab: u32, head: ObjRef, free: u32) -> Result<(), String> {
+        let (base, stride, total) = (self.base(slab).addr(), self.cache.geometry.slab_size, self.total(slab));
+        let mut seen = vec![false; total as usize];
+        let mut object = self.object(slab, head);
+        for n in 0..free {
+            let offset = object.addr().wrapping_sub(base);
+            if object.is_null() || offset % stride != 0 || offset / stride >= total as usize {
+                return Err(format!("free pointer {n} of {free} leads to {object:p}, which is no object of the slab"));
+            }
+            if core::mem::replace(&mut seen[offset / stride], true) {
+                return Err(format!("the free list comes back to {object:p} after {n} of {free} objects"));
+            }
+            object = self.next_of(object);
+        }
+        if object.is_null() { Ok(()) } else { Err(format!("the free list goes on to {object:p} after {free} objects")) }
+    }
+}

@@ -1,0 +1,153 @@
+//! The raw handle: one pointer, and the inlined fast path.
+
+use super::header::{Cache, SLOTS_AT};
+use super::{alloc, bulk, free};
+use crate::pages::NodeId;
+use crate::percpu::{Slot, Slots, seq};
+use bitflags::bitflags;
+use core::ptr::NonNull;
+
+bitflags! {
+    /// How to allocate: those of GFP's options that mean something outside a kernel.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct AllocFlags: u32 {
+        /// The object's bytes are zero.
+        const ZERO = 1;
+        /// Do not hand memory back to the system in order to get some. Nothing on these paths blocks in any case.
+        const NOWAIT = 2;
+        /// Take memory of the node that was asked for (the CPU's, where none was), or fail.
+        const THISNODE = 4;
+        /// Count the allocation in the cache's `accounted` counter.
+        const ACCOUNT = 8;
+    }
+}
+
+/// The deepest level that an allocation touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The CPU's own sheaves.
+    Sheaf,
+    /// The node's barn.
+    Barn,
+    /// Partial slabs.
+    Partial,
+    /// A new slab.
+    NewSlab,
+}
+
+/// A cache, unchecked: the layer under [`crate::KmemCache`] and under the other languages.
+///
+/// One pointer, free to copy, usable from every thread. Whoever destroys the cache promises that nobody uses a copy
+/// afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct RawCache(NonNull<Slot>);
+
+// SAFETY: what the pointer leads to is made for use from every thread.
+unsafe impl Send for RawCache {}
+// SAFETY: as above.
+unsafe impl Sync for RawCache {}
+
+impl RawCache {
+    pub(super) fn from_address(address: usize) -> Option<Self> {
+        NonNull::new(core::ptr::with_exposed_provenance_mut(address)).map(Self)
+    }
+
+    pub(super) fn address(self) -> usize {
+        self.0.as_ptr().expose_provenance()
+    }
+
+    pub(super) fn of(cache: &Cache) -> Self {
+        // SAFETY: a place inside the cache's block is not null.
+        Self(unsafe { NonNull::new_unchecked(cache.slots().0) })
+    }
+
+    #[inline(always)]
+    pub(super) fn slots(self) -> Slots {
+        Slots(self.0.as_ptr())
+    }
+
+    pub(crate) fn header(self) -> &'static Cache {
+        // SAFETY: the header lies at this distance in front of CPU 0's slot; the cache lives while handles are in use.
+        unsafe { &*self.0.as_ptr().wrapping_byte_sub(SLOTS_AT).cast() }
+    }
+
+    /// Takes an object; `None` when memory is out.
+    ///
+    /// The object is `object_size` bytes at the cache's alignment, with contents left by its last user unless `ZERO`. Never
+    /// blocks on another thread. Source: `kmem_cache_alloc` (mm/slub.c).
+    #[inline(always)]
+    #[must_use]
+    pub fn alloc(self, flags: AllocFlags) -> Option<NonNull<u8>> {
+        // SAFETY: the cache lives, by the promise of who destroys it.
+        match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
+            Some(object) if flags.is_empty() => Some(object),
+            Some(object) => Some(alloc::finish(self.header(), object, flags)),
+            None => alloc::slow(self, flags),
+        }
+    }
+
+    /// As [`RawCache::alloc`], for a cache that was made with `count_hits`: its hits are counted exactly.
+    #[inline(always)]
+    #[must_use]
+    pub fn alloc_counted(self, flags: AllocFlags) -> Option<NonNull<u8>> {
+        // SAFETY: as in `alloc`.
+        match NonNull::new(unsafe { seq::alloc_counted(self.slots()) }) {
+            Some(object) if flags.is_empty() => Some(object),
+            Some(object) => Some(alloc::finish(self.header(), object, flags)),
+            None => alloc::slow(self, flags),
+        }
+    }
+
+    /// Takes an object of a node's memory: of that node if it can be had, else of another unless `THISNODE`. Numbers wrap at
+    /// the arena's node count. Source: `kmem_cache_alloc_node`.
+    #[must_use]
+    pub fn alloc_node(self, flags: AllocFlags, node: u32) -> Option<NonNull<u8>> {
+        let node = NodeId((node % self.header().arena.nodes) as u8);
+        alloc::traced(self.header(), flags, Some(node)).map(|(object, _)| object)
+    }
+
+    /// As [`RawCache::alloc`], and says how deep it had to go.
+    #[must_use]
+    pub fn alloc_level(self, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+        alloc::traced(self.header(), flags, None)
+    }
+
+    /// Gives an object back. Never blocks on another thread. Source: `kmem_cache_free`.
+    ///
+    /// # Safety
+    /// `object` was allocated from this cache, and the caller gives up its only owner.
+    #[inline(always)]
+    pub unsafe fn free(self, object: NonNull<u8>) {
+        // SAFETY: the caller's word.
+        if !unsafe { seq::free(self.slots(), object.as_ptr()) } {
+            free::slow(self, object);
+        }
+    }
+
+    /// As [`RawCache::free`], for a cache that was made with `count_hits`.
+    ///
+    /// # Safety
+    /// As [`RawCache::free`].
+    #[inline(always)]
+    pub unsafe fn free_counted(self, object: NonNull<u8>) {
+        // SAFETY: the caller's word.
+        if !unsafe { seq::free_counted(self.slots(), object.as_ptr()) } {
+            free::slow(self, object);
+        }
+    }
+
+    /// Fills `out` with objects; all or nothing. Source: `kmem_cache_alloc_bulk`.
+    #[must_use]
+    pub fn alloc_bulk(self, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
+        bulk::alloc(self.header(), flags, out)
+    }
+
+    /// Gives objects back; the slice is used as scratch. Source: `kmem_cache_free_bulk`.
+    ///
+    /// # Safety
+    /// As [`RawCache::free`], for each object; no object is there twice.
+    pub unsafe fn free_bulk(self, objects: &mut [*mut u8]) {
+        bulk::free(self.header(), objects);
+    }
+}

@@ -1,0 +1,240 @@
+//! Sheaves in motion: made, filled from slabs, flushed to slabs, put in barns and fetched from there.
+
+use super::slabs::At;
+use crate::pages::NodeId;
+use crate::sheaf::Sheaf;
+use crate::slab::{ObjRef, Taken, free_chain, harvest};
+use crate::stats::Stat;
+use crate::sync::Index;
+use core::ptr::NonNull;
+
+/// What a fill got: at least one new slab was taken, or partial ones were enough.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filled {
+    Partial,
+    NewSlab,
+}
+
+impl At<'_> {
+    /// An empty sheaf from the pool.
+    pub fn new_sheaf(&self) -> Option<Sheaf> {
+        let shape = self.cache.shape;
+        let pages = &self.cache.arena.pages;
+        let index = self.cache.arena.sheaf_pool(shape).take(pages.meta())?;
+        self.bump(Stat::SheafAlloc, 1);
+        // SAFETY: a block of the pool for this shape, ours alone.
+        Some(unsafe { Sheaf::in_block(pages.meta().at(index).cast().as_ptr(), shape) })
+    }
+
+    /// Returns an empty sheaf to the pool.
+    pub fn drop_sheaf(&self, sheaf: Sheaf) {
+        debug_assert!(sheaf.is_empty());
+        self.bump(Stat::SheafFree, 1);
+        let pages = &self.cache.arena.pages;
+        let index = self.index_of(sheaf.save());
+        self.cache.arena.sheaf_pool(self.cache.shape).put(pages.meta(), index);
+    }
+
+    fn index_of(&self, block: *mut u64) -> Index {
+        // SAFETY: a block is not null.
+        self.cache.arena.pages.meta().index_of(unsafe { NonNull::new_unchecked(block.cast()) })
+    }
+
+    /// The sheaf under a cursor that was displaced from a slot and is ours now.
+    pub fn sheaf_at(&self, cursor: *mut u64) -> Sheaf {
+        // SAFETY: callers pass cursors that a slot gave up to them.
+        unsafe { Sheaf::from_cursor(cursor, self.cache.shape) }
+    }
+
+    fn saved_sheaf(&self, index: Index) -> Sheaf {
+        let block = self.cache.arena.pages.meta().at(index).cast().as_ptr();
+        // SAFETY: the index was just popped from a barn, into which `save` put it.
+        unsafe { Sheaf::from_saved(block, self.cache.shape) }
+    }
+
+    /// A full sheaf from a node's barn.
+    pub fn barn_full(&self, node: NodeId) -> Option<Sheaf> {
+        let barn = self.cache.barn(node);
+        let sheaf = barn.get_full(self.cache.form(), &self.links()).map(|index| self.saved_sheaf(index))?;
+        barn.took(sheaf.level());
+        Some(sheaf)
+    }
+
+    /// An empty sheaf from a node's barn.
+    pub fn barn_empty(&self, node: NodeId) -> Option<Sheaf> {
+        let index = self.cache.barn(node).get_empty(self.cache.form(), &self.links())?;
+        Some(self.saved_sheaf(index))
+    }
+
+    /// Puts a sheaf in a node's barn, among the full or the empty ones by what it holds; no limit.
+    pub fn to_barn(&self, node: NodeId, sheaf: Sheaf) {
+        let (barn, level) = (self.cache.barn(node), sheaf.level());
+        let index = self.index_of(sheaf.save());
+        if level == 0 {
+            barn.put_empty(self.cache.form(), &self.links(), index);
+        } else {
+            barn.put_full(self.cache.form(), &self.links(), index, level);
+        }
+    }
+
+    /// Takes up to `need` objects from a node's partial slabs.
+    pub fn from_partial(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
+        let mut missing = need;
+        harvest(self, self.cache.node(node), need, |slab, head, free| {
+            let mut object = self.object(slab, head);
+            let used = free.min(missing);
+            missing -= used;
+            for _ in 0..used {
+                let next = self.next_of(object);
+                take(object);
+                object = next;
+            }
+            Taken { used, rest: if used < free { self.reference(slab, object) } else { ObjRef::NONE } }
+        })
+    }
+
+    /// Takes up to `need` objects from a new slab: the first ones, given in descending order, so that a stack hands them
+    /// out ascending. 0 when memory is out.
+    pub fn from_new_slab(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
+        let Some(new) = self.new_slab(node) else { return 0 };
+        let kept = need.min(new.total);
+        let stride = self.cache.geometry.slab_size;
+        for n in (0..kept).rev() {
+            take(new.base.as_ptr().wrapping_add(n as usize * stride));
+        }
+        self.publish(&new, kept);
+        kept
+    }
+
+    /// Fills a sheaf from a node's slabs, as far as memory goes. Source: `refill_objects`.
+    pub fn fill(&self, sheaf: &mut Sheaf, node: NodeId) -> Filled {
+        let room = sheaf.room();
+        let mut filled = Filled::Partial;
+        let mut got = 0;
+        while got < room {
+            let missing = room - got;
+            let n = if filled == Filled::Partial { self.harvest_into(sheaf, node, missing) } else { 0 };
+            got += n;
+            if got >= room {
+                break;
+            }
+            let fresh = self.from_new_slab(node, room - got, |object| sheaf.push(object));
+            if fresh == 0 {
+                break;
+            }
+            filled = Filled::NewSlab;
+            got += fresh;
+        }
+        self.bump(Stat::SheafRefill, u64::from(got));
+        filled
+    }
+
+    fn harvest_into(&self, sheaf: &mut Sheaf, node: NodeId, missing: u32) -> u32 {
+        let full = sheaf.level() + missing;
+        harvest(self, self.cache.node(node), missing, |slab, head, free| {
+            let used = free.min(full - sheaf.level());
+            let mut object = self.object(slab, head);
+            for _ in 0..used {
+                let next = self.next_of(object);
+                sheaf.push(object);
+                object = next;
+            }
+            Taken { used, rest: if used < free { self.reference(slab, object) } else { ObjRef::NONE } }
+        })
+    }
+
+    /// Flushes a sheaf to the slabs and leaves it empty. Source: `sheaf_flush_unused`.
+    pub fn flush(&self, sheaf: &mut Sheaf) {
+        if sheaf.is_empty() {
+            return;
+        }
+        self.bump(Stat::SheafFlush, u64::from(sheaf.level()));
+        self.free_grouped(sheaf.objects().iter().rev().copied());
+        sheaf.clear();
+    }
+
+    /// Gives objects to their slabs, those of one slab by one swap. Slabs in the order in which they first appear, so that
+    /// one thread's work is reproducible. Source: `build_detached_freelist`, without its bounded look-back.
+    pub fn free_grouped(&self, objects: impl Iterator<Item = *mut u8>) {
+        let mut groups = Groups::new();
+        for object in objects {
+            if let Some(full) = groups.add(self, self.slab_of(object), object) {
+                full.free(self);
+            }
+        }
+        groups.free(self);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Group {
+    slab: Index,
+    head: *mut u8,
+    tail: *mut u8,
+    count: u32,
+}
+
+impl Group {
+    fn free(&self, at: &At<'_>) {
+        let (head, tail) = (at.reference(self.slab, self.head), at.reference(self.slab, self.tail));
+        free_chain(at, self.slab, head, tail, self.count);
+    }
+}
+
+/// Groups open at once. Sheaves of the usual capacities never have more slabs than that.
+const GROUPS: usize = 64;
+const BUCKETS: usize = 2 * GROUPS;
+
+/// A small hash table from slab to chain, in order of first appearance.
+struct Groups {
+    groups: [core::mem::MaybeUninit<Group>; GROUPS],
+    len: usize,
+    /// Position in `groups` + 1, found by open addressing.
+    buckets: [u8; BUCKETS],
+}
+
+impl Groups {
+    fn new() -> Self {
+        Self { groups: [const { core::mem::MaybeUninit::uninit() }; GROUPS], len: 0, buckets: [0; BUCKETS] }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Group] {
+        // SAFETY: the first `len` are written.
+        unsafe { core::slice::from_raw_parts_mut(self.groups.as_mut_ptr().cast(), self.len) }
+    }
+
+    /// Adds an object; when the table was full, gives the old table back to be freed first.
+    fn add(&mut self, at: &At<'_>, slab: Index, object: *mut u8) -> Option<Self> {
+        let mut bucket = slab as usize % BUCKETS;
+        loop {
+            match self.buckets[bucket] {
+                0 => break,
+                n => {
+                    let group = &mut self.as_mut_slice()[n as usize - 1];
+                    if group.slab == slab {
+                        at.link_to(group.tail, object);
+                        group.tail = object;
+                        group.count += 1;
+                        return None;
+                    }
+                }
+            }
+            bucket = (bucket + 1) % BUCKETS;
+        }
+        let mut full = None;
+        if self.len == GROUPS {
+            full = Some(core::mem::replace(self, Self::new()));
+            bucket = slab as usize % BUCKETS;
+        }
+        self.groups[self.len].write(Group { slab, head: object, tail: object, count: 1 });
+        self.len += 1;
+        self.buckets[bucket] = self.len as u8;
+        full
+    }
+
+    fn free(mut self, at: &At<'_>) {
+        for group in self.as_mut_slice() {
+            group.free(at);
+        }
+    }
+}

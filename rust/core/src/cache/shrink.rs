@@ -1,0 +1,124 @@
+//! Giving back what a cache keeps: drained slots, emptied barns, and the slabs that become wholly free. And its end.
+//!
+//! Source: `__kmem_cache_shrink`, `flush_all_cpus_locked`, `__kmem_cache_shutdown` (mm/slub.c).
+
+use super::header::Cache;
+use super::live;
+use super::raw::RawCache;
+use super::slabs::At;
+use crate::error::Error;
+use crate::os;
+use crate::pages::NodeId;
+use crate::percpu::{Cpu, Pair};
+use crate::slab::shrink as shrink_node;
+use crate::stats::Stat;
+use core::ptr::null_mut;
+
+impl RawCache {
+    /// Empties every CPU's sheaves and every barn, and gives the slabs that are wholly free to the pages and their memory to
+    /// the system. Returns how many slabs went. Other threads may use the cache meanwhile.
+    #[must_use = "the number of slabs released"]
+    pub fn shrink(self) -> u64 {
+        let cache = self.header();
+        let released = release_slabs(cache);
+        cache.arena.pages.trim();
+        released
+    }
+
+    /// Ends the cache.
+    ///
+    /// # Errors
+    /// [`Error::CacheBusy`] with the first live objects when there are any; the cache then stays as it is, usable.
+    ///
+    /// # Safety
+    /// Nobody uses the cache during the call, nor any copy of the handle after its success.
+    pub unsafe fn destroy(self) -> Result<(), Error> {
+        let cache = self.header();
+        release_slabs(cache);
+        let slabs: u64 = cache.nodes().map(|node| cache.node(node).slabs()).sum();
+        if slabs > 0 {
+            return Err(live::busy(cache));
+        }
+        let at = At::new(cache);
+        for cpu in cache.cpus().filter(|_| cache.has_sheaves()) {
+            // SAFETY: the caller promises that nobody else is here.
+            let pair = unsafe { cache.backend.peek(cache.slots(), cpu) };
+            at.drop_sheaf(at.sheaf_at(pair.main));
+            if !pair.spare.is_null() {
+                at.drop_sheaf(at.sheaf_at(pair.spare));
+            }
+        }
+        let mut registry = cache.arena.registry();
+        registry.caches.retain(|&living| living != self);
+        cache.arena.set_cache(cache.id, None);
+        registry.free_ids.push(cache.id);
+        registry.free_blocks.push((&raw const *cache).expose_provenance());
+        drop(registry);
+        cache.arena.pages.trim();
+        Ok(())
+    }
+}
+
+/// Returns how many slabs went, those that the flushes emptied included.
+fn release_slabs(cache: &Cache) -> u64 {
+    let at = At::new(cache);
+    let gone = |at: &At<'_>| -> u64 { at.cache.cpus().map(|cpu| at.cache.stat(cpu, Stat::FreeSlab).get()).sum() };
+    let before = gone(&at);
+    for cpu in cache.cpus() {
+        at.drain(cpu);
+    }
+    let mut shrunk = 0;
+    for node in cache.nodes() {
+        at.empty_barn(node);
+        shrunk += shrink_node(&at, cache.node(node));
+    }
+    at.bump(Stat::ShrinkSlab, shrunk);
+    shrunk + (gone(&at) - before)
+}
+
+impl At<'_> {
+    /// Flushes the sheaves of a CPU. While it is drained the CPU's threads go to barn and slabs.
+    pub(super) fn drain(&self, cpu: Cpu) {
+        let (cache, intent) = (self.cache, self.cache.intent(cpu));
+        if !cache.has_sheaves() {
+            return;
+        }
+        let drained = loop {
+            // SAFETY: the cache's own slots and backend; what is drained is ours, and the slot gets its main sheaf back.
+            if let Some(drained) = unsafe { cache.backend.drain(cache.slots(), cpu, &intent) } {
+                break drained;
+            }
+            // Another thread drains this CPU for another shrink, or did in the parent when it forked.
+            // SAFETY: as above.
+            unsafe { cache.backend.recover(cache.slots(), cpu, &intent) };
+            os::yield_now();
+        };
+        self.bump(Stat::Drain, 1);
+        self.bump(Stat::DrainRetry, u64::from(drained.rounds - 1));
+        let mut main = self.sheaf_at(drained.pair.main);
+        self.flush(&mut main);
+        if !drained.pair.spare.is_null() {
+            let mut spare = self.sheaf_at(drained.pair.spare);
+            self.flush(&mut spare);
+            self.drop_sheaf(spare);
+        }
+        let open = Pair { main: main.cursor(), spare: null_mut() };
+        // SAFETY: as above.
+        unsafe { cache.backend.reopen(cache.slots(), cpu, open, &intent) };
+    }
+
+    /// Flushes a barn's full sheaves and gives all of its sheaves back.
+    fn empty_barn(&self, node: NodeId) {
+        let (full, empty, _) = self.cache.barn(node).census();
+        // Bounded: other threads may fill the barn as fast as it is emptied.
+        for _ in 0..full {
+            let Some(mut sheaf) = self.barn_full(node) else { break };
+            self.flush(&mut sheaf);
+            self.drop_sheaf(sheaf);
+        }
+        for _ in 0..empty {
+            let Some(sheaf) = self.barn_empty(node) else { break };
+            self.drop_sheaf(sheaf);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A cache's slabs as the slab protocol sees them, and the making of a new one.
+
+use super::header::Cache;
+use crate::pages::{MapWord, MetaLinks, NodeId, Order, PAGE_SIZE, PageIndex, PageKind};
+use crate::percpu::Cpu;
+use crate::slab::{Descriptor, NodeSlabs, ObjRef, Slabs, free_chain, publish};
+use crate::stats::Stat;
+use crate::sync::{DoubleWord, Form, Index, Link, Links};
+use core::ptr::NonNull;
+
+/// A cache, as an operation on one CPU sees it: counters go to that CPU's.
+#[derive(Clone, Copy)]
+pub(super) struct At<'c> {
+    pub cache: &'c Cache,
+    pub cpu: Cpu,
+}
+
+/// Pages of a slab, copied out of its descriptor.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    page: PageIndex,
+    order: Order,
+}
+
+/// A slab that nobody else knows yet: its objects are at `base + n * stride`.
+pub(super) struct NewSlab {
+    pub slab: Index,
+    pub base: NonNull<u8>,
+    pub total: u32,
+}
+
+impl Links for At<'_> {
+    fn link(&self, index: Index) -> &Link {
+        self.links().get(index)
+    }
+}
+
+impl<'c> At<'c> {
+    pub fn new(cache: &'c Cache) -> Self {
+        Self { cache, cpu: cache.backend.cpu() }
+    }
+
+    pub fn home(&self) -> NodeId {
+        self.cache.arena.node_of(self.cpu)
+    }
+
+    pub fn bump(&self, stat: Stat, n: u64) {
+        self.cache.stat(self.cpu, stat).add(n);
+    }
+
+    pub fn links(&self) -> MetaLinks<'c> {
+        MetaLinks(self.cache.arena.pages.meta())
+    }
+
+    fn descriptor(&self, slab: Index) -> &'c Descriptor {
+        // SAFETY: the index came from the page map or a stack of slabs, so it is that of a descriptor, whose memory is never
+        // unmapped and always holds one. Its plain fields are read by who holds an object of the slab or has popped it.
+        unsafe { self.cache.arena.pages.meta().at(slab).cast::<Descriptor>().as_ref() }
+    }
+
+    /// Address of a slab's first byte.
+    pub fn base(&self, slab: Index) -> *mut u8 {
+        self.cache.arena.pages.address(PageIndex(self.descriptor(slab).page))
+    }
+
+    /// The slab of an object of this cache.
+    pub fn slab_of(&self, object: *mut u8) -> Index {
+        self.map_of(object).descriptor()
+    }
+
+    pub fn map_of(&self, object: *mut u8) -> MapWord {
+        let pages = &self.cache.arena.pages;
+        pages.page_of(object.addr()).map_or(MapWord::NONE, |page| pages.map(page))
+    }
+
+    fn coded(&self, place: *mut u64, next: u64) -> u64 {
+        next ^ self.cache.cookie ^ ((place.addr() as u64).swap_bytes() & self.cache.swap_mask)
+    }
+
+    fn place(&self, object: *mut u8) -> *mut u64 {
+        object.wrapping_add(self.cache.geometry.offset).cast()
+    }
+
+    /// The free pointer of an object that the caller owns.
+    pub fn next_of(&self, object: *mut u8) -> *mut u8 {
+        let place = self.place(object);
+        // SAFETY: geometry puts the free pointer inside the object's stride, 8-byte aligned.
+        core::ptr::with_exposed_provenance_mut(self.coded(place, unsafe { *place }) as usize)
+    }
+
+    /// Links an object that the caller owns to the next; null ends the chain.
+    pub fn link_to(&self, object: *mut u8, next: *mut u8) {
+        let place = self.place(object);
+        // SAFETY: as in `next_of`.
+        unsafe { *place = self.coded(place, next.expose_provenance() as u64) };
+    }
+
+    pub fn reference(&self, slab: Index, object: *mut u8) -> ObjRef {
+        if object.is_null() { ObjRef::NONE } else { ObjRef::at(object.addr() - self.base(slab).addr()) }
+    }
+
+    pub fn object(&self, slab: Index, reference: ObjRef) -> *mut u8 {
+        if reference.is_none() { core::ptr::null_mut() } else { self.base(slab).wrapping_add(reference.offset()) }
+    }
+
+    /// Gives one object straight to its slab.
+    pub fn free_to_slab(&self, object: *mut u8) {
+        let slab = self.slab_of(object);
+        let reference = self.reference(slab, object);
+        free_chain(self, slab, reference, reference, 1);
+    }
+
+    /// Makes a slab on a node: of the preferred order, else of the smallest. `None` when pages or metadata are out.
+    pub fn new_slab(&self, node: NodeId) -> Option<NewSlab> {
+        let geometry = &self.cache.geometry;
+        let slab = self.cache.arena.descriptors.take(self.cache.arena.pages.meta())?;
+        let preferred = (geometry.order, geometry.objs_per_slab);
+        let fallback = (geometry.fallback_order, geometry.fallback_objs);
+        let made = self.fill_descriptor(slab, node, preferred).or_else(|| {
+            let made = (fallback.0 < preferred.0).then(|| self.fill_descriptor(slab, node, fallback)).flatten();
+            if made.is_some() {
+                self.bump(Stat::OrderFallback, 1);
+            }
+            made
+        });
+        if made.is_none() {
+            self.recycle(slab);
+        } else {
+            self.bump(Stat::AllocSlab, 1);
+        }
+        made
+    }
+
+    fn fill_descriptor(&self, slab: Index, node: NodeId, (order, total): (u8, u32)) -> Option<NewSlab> {
+        let pages = &self.cache.arena.pages;
+        let order = Order(order);
+        let page = if order <= Order::MAX {
+            pages.alloc_run(order, node, self.cpu as u32)?
+        } else {
+            pages.alloc_span(PAGE_SIZE << order.0)?
+        };
+        let descriptor = pages.meta().at(slab).cast::<Descriptor>().as_ptr();
+        // SAFETY: the descriptor came from the pool and is ours until it is published. `link` and `word` are left alone:
+        // threads that lost a race for its last slab may still read them.
+        unsafe {
+            (*descriptor).cache = self.cache.slots().0.expose_provenance() as u64;
+            (*descriptor).page = page.0;
+            (*descriptor).total = total;
+            (*descriptor).order = order.0;
+            (*descriptor).node = node.0;
+        }
+        pages.set_map(page, order.pages(), MapWord::new(PageKind::Slab, order, node, self.cache.id, slab));
+        let base = NonNull::new(pages.address(page))?;
+        Some(NewSlab { slab, base, total })
+    }
+
+    /// Publishes a new slab of which the caller keeps the first `kept` objects: the rest becomes its free list.
+    pub fn publish(&self, new: &NewSlab, kept: u32) {
+        let stride = self.cache.geometry.slab_size;
+        let at = |n: u32| new.base.as_ptr().wrapping_add(n as usize * stride);
+        for n in kept..new.total {
+            self.link_to(at(n), if n + 1 < new.total { at(n + 1) } else { core::ptr::null_mut() });
+        }
+        let head = if kept < new.total { ObjRef::at(kept as usize * stride) } else { ObjRef::NONE };
+        publish(self, new.slab, head, new.total - kept);
+    }
+}
+
+impl Slabs for At<'_> {
+    type Run = Run;
+
+    fn form(&self) -> Form {
+        self.cache.form()
+    }
+
+    fn word(&self, slab: Index) -> &DoubleWord<crate::slab::SlabState> {
+        &self.descriptor(slab).word
+    }
+
+    fn total(&self, slab: Index) -> u32 {
+        self.descriptor(slab).total
+    }
+
+    fn run(&self, slab: Index) -> Run {
+        let descriptor = self.descriptor(slab);
+        Run { page: PageIndex(descriptor.page), order: Order(descriptor.order) }
+    }
+
+    fn node(&self, slab: Index) -> &NodeSlabs {
+        self.cache.node(NodeId(self.descriptor(slab).node))
+    }
+
+    fn min_partial(&self) -> u64 {
+        u64::from(self.cache.geometry.min_partial)
+    }
+
+    fn set_next(&self, slab: Index, object: ObjRef, next: ObjRef) {
+        self.link_to(self.object(slab, object), self.object(slab, next));
+    }
+
+    fn next(&self, slab: Index, object: ObjRef) -> ObjRef {
+        self.reference(slab, self.next_of(self.object(slab, object)))
+    }
+
+    fn release(&self, run: Run) {
+        let pages = &self.cache.arena.pages;
+        pages.clear_map(run.page, run.order.pages());
+        let given =
+            if run.order <= Order::MAX { pages.free_run(run.page, run.order) } else { pages.free_span(run.page) };
+        assert!(given.is_ok(), "a slab's pages were free already: the page bitmap is corrupt");
+    }
+
+    fn recycle(&self, slab: Index) {
+        self.cache.arena.descriptors.put(self.cache.arena.pages.meta(), slab);
+    }
+
+    fn count(&self, stat: Stat, n: u64) {
+        self.bump(stat, n);
+    }
+}

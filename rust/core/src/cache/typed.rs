@@ -1,0 +1,107 @@
+//! Caches of one Rust type: safe to use, objects are owned boxes.
+
+use super::arena::Arena;
+use super::boxed::{CacheBox, Owner};
+use super::create::CacheArgs;
+use super::raw::{AllocFlags, RawCache};
+use crate::error::Error;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+/// A cache of objects of type `T`. Its objects are [`CacheBox`]es, which cannot outlive it.
+///
+/// Usable from every thread. Dropping it destroys the cache; objects that were leaked (`core::mem::forget`) keep the cache
+/// and its memory for good.
+pub struct KmemCache<T> {
+    raw: RawCache,
+    objects: PhantomData<fn() -> T>,
+}
+
+impl<T> KmemCache<T> {
+    /// Makes a cache in the process's arena. `args.align` is raised to `T`'s.
+    ///
+    /// # Errors
+    /// As [`RawCache::create`]; [`Error::BadArgument`] for a type of size 0.
+    pub fn create(name: &str, args: &CacheArgs) -> Result<Self, Error> {
+        Self::create_in(Arena::global()?, name, args)
+    }
+
+    /// As [`KmemCache::create`], in an arena of one's own.
+    ///
+    /// # Errors
+    /// As [`KmemCache::create`].
+    pub fn create_in(arena: &'static Arena, name: &str, args: &CacheArgs) -> Result<Self, Error> {
+        let raw = RawCache::create(arena, name, size_of::<T>(), &for_type::<T>(args))?;
+        Ok(Self { raw, objects: PhantomData })
+    }
+
+    /// Moves `value` into an object of the cache.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]; the value is dropped then.
+    #[inline]
+    pub fn alloc(&self, value: T) -> Result<CacheBox<'_, T>, Error> {
+        match self.raw.alloc(AllocFlags::empty()) {
+            Some(object) => {
+                let object = object.cast::<T>();
+                // SAFETY: the object is as large and aligned as `T`, and ours.
+                unsafe { object.write(value) };
+                // SAFETY: the object holds a value now and has no other owner.
+                Ok(unsafe { CacheBox::from_raw(self, object) })
+            }
+            None => Err(out_of_memory(self.raw)),
+        }
+    }
+
+    /// The untyped handle: for statistics, bulk calls and attributes.
+    #[must_use]
+    pub fn raw(&self) -> RawCache {
+        self.raw
+    }
+
+    /// Destroys the cache.
+    ///
+    /// # Errors
+    /// [`Error::CacheBusy`] with the cache itself when objects were leaked.
+    pub fn destroy(self) -> Result<(), (Error, Self)> {
+        // SAFETY: no box is alive, since each borrows the cache; the handle goes with `self`.
+        match unsafe { self.raw.destroy() } {
+            Ok(()) => {
+                core::mem::forget(self);
+                Ok(())
+            }
+            Err(error) => Err((error, self)),
+        }
+    }
+}
+
+impl<T> Drop for KmemCache<T> {
+    fn drop(&mut self) {
+        // SAFETY: as in `destroy`. An error means leaked objects: then the cache stays, as its documentation says.
+        let _ = unsafe { self.raw.destroy() };
+    }
+}
+
+impl<T> core::fmt::Debug for KmemCache<T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("KmemCache").field("name", &self.raw.header().name()).finish_non_exhaustive()
+    }
+}
+
+impl<T> Owner<T> for KmemCache<T> {
+    #[inline]
+    unsafe fn free(&self, object: NonNull<T>) {
+        // SAFETY: the caller's word.
+        unsafe { self.raw.free(object.cast()) };
+    }
+}
+
+/// The arguments with at least the type's alignment.
+pub(super) fn for_type<T>(args: &CacheArgs) -> CacheArgs {
+    CacheArgs { align: args.align.max(align_of::<T>()), ..args.clone() }
+}
+
+#[cold]
+pub(super) fn out_of_memory(cache: RawCache) -> Error {
+    Error::OutOfMemory { cache: cache.header().name().to_owned(), what: "an object" }
+}

@@ -1,0 +1,108 @@
+//! Every error, each naming the argument, the cache and the legal range.
+#![forbid(unsafe_code)]
+
+use thiserror::Error;
+
+/// An object that is handed out and not freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveObject {
+    /// Its address.
+    pub address: usize,
+    /// Its index in its slab.
+    pub index: u32,
+}
+
+/// What can go wrong. A failed operation leaves everything as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument out of its legal range.
+    #[error("{}{argument} = {value} is not legal: {legal}", of(cache))]
+    BadArgument {
+        /// The cache's name; empty where there is none.
+        cache: String,
+        /// The argument's name.
+        argument: &'static str,
+        /// The value given.
+        value: String,
+        /// What would have been legal.
+        legal: String,
+    },
+    /// Memory is out.
+    #[error("{}out of memory for {what}", of(cache))]
+    OutOfMemory {
+        /// The cache's name; empty where there is none.
+        cache: String,
+        /// What the memory was for.
+        what: &'static str,
+    },
+    /// A cache that still has objects cannot be destroyed.
+    #[error(
+        "cache '{cache}' still has {live} live object(s), the first at {:#x}: free them, then destroy",
+        first(sample)
+    )]
+    CacheBusy {
+        /// The cache's name.
+        cache: String,
+        /// How many objects are live.
+        live: u64,
+        /// The first of them, at most 64.
+        sample: Vec<LiveObject>,
+    },
+    /// The object belongs to another cache.
+    #[error("cache '{cache}' does not own the object at {address:#x}: it belongs to cache '{owner}'")]
+    WrongCache {
+        /// The cache that was asked.
+        cache: String,
+        /// The object's address.
+        address: usize,
+        /// The cache that it belongs to.
+        owner: String,
+    },
+    /// No object starts at this address.
+    #[error("{}no object at {address:#x}: {why}", of(cache))]
+    BadPointer {
+        /// The cache that was asked.
+        cache: String,
+        /// The address.
+        address: usize,
+        /// Foreign, interior or misaligned.
+        why: &'static str,
+    },
+    /// Memory of the cache was overwritten.
+    #[error("cache '{cache}' is corrupt: {}", reports.join("; "))]
+    Corruption {
+        /// The cache's name.
+        cache: String,
+        /// One text per finding.
+        reports: Vec<String>,
+    },
+    /// Something was forced that this machine does not have.
+    #[error("{what} is not to be had here: {why}")]
+    Unavailable {
+        /// What was asked for.
+        what: String,
+        /// Why it is not there.
+        why: String,
+    },
+    /// A static cache was set up twice.
+    #[error("static cache '{cache}' is set up already")]
+    AlreadySetUp {
+        /// The cache's name.
+        cache: String,
+    },
+    /// A static cache was used before its setup.
+    #[error("static cache '{cache}' is not set up: call setup() first")]
+    NotSetUp {
+        /// The cache's name.
+        cache: String,
+    },
+}
+
+fn of(cache: &str) -> String {
+    if cache.is_empty() { String::new() } else { format!("cache '{cache}': ") }
+}
+
+fn first(sample: &[LiveObject]) -> usize {
+    sample.first().map_or(0, |object| object.address)
+}

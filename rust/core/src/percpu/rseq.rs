@@ -1,0 +1,168 @@
+//! The `rseq` backend: restartable sequences, and the drain of another CPU's slot.
+//!
+//! `PAIR` says which words of the slot hold the pair: the plain sequences' or the counting ones'.
+
+use super::backend::{Closed, DrainIntent, Drained, PerCpu};
+use super::seq;
+use super::slot::{Cpu, Pair, Slots, offset, stop};
+use crate::os;
+
+pub(crate) struct Rseq<const PAIR: usize>;
+
+/// Caches that do not count their fast hits.
+pub(crate) type Plain = Rseq<{ offset::PLAIN }>;
+/// Caches that do.
+pub(crate) type Counting = Rseq<{ offset::HELD }>;
+
+impl<const PAIR: usize> Rseq<PAIR> {
+    fn words(slots: Slots, cpu: Cpu) -> *mut Pair {
+        slots.of(cpu).cast::<u8>().wrapping_add(PAIR).cast()
+    }
+
+    unsafe fn read(slots: Slots, cpu: Cpu) -> Pair {
+        let words = Self::words(slots, cpu);
+        // SAFETY: the caller passed slots of a living cache.
+        unsafe {
+            let main = seq::read((&raw const (*words).main).cast()) as *mut u64;
+            Pair { main, spare: seq::read((&raw const (*words).spare).cast()) as *mut u64 }
+        }
+    }
+
+    unsafe fn open(slots: Slots, cpu: Cpu, pair: Pair) {
+        let words = Self::words(slots, cpu);
+        // SAFETY: the slot is stopped and ours to open. Main comes last: until it is there, every sequence misses or leaves.
+        unsafe {
+            seq::write((&raw mut (*words).spare).cast(), pair.spare as u64);
+            seq::write((&raw mut (*words).main).cast(), pair.main as u64);
+        }
+    }
+
+    fn closed_or(pair: Pair) -> Result<Pair, Closed> {
+        if pair.is_stopped() { Err(Closed) } else { Ok(pair) }
+    }
+}
+
+impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
+    fn cpu(&self) -> Cpu {
+        let cpu = os::rseq::cpu();
+        if cpu >= 0 {
+            return cpu;
+        }
+        // A thread's first step where glibc does not register threads. If the kernel refuses this one thread (it did not
+        // refuse the first), the thread lives on without slots: every try misses and goes to the slab.
+        let _ = os::rseq::register_thread();
+        os::rseq::cpu().max(0)
+    }
+
+    unsafe fn pop(&self, slots: Slots, out: &mut [*mut u8]) -> Result<usize, Closed> {
+        // SAFETY: the caller's word.
+        let taken = unsafe { seq::pop::<PAIR>(slots, out) };
+        if taken == 0 {
+            // SAFETY: as above.
+            unsafe { self.pair(slots, self.cpu())? };
+        }
+        Ok(taken)
+    }
+
+    unsafe fn push(&self, slots: Slots, objects: &[*mut u8], mask: usize) -> Result<usize, Closed> {
+        // SAFETY: the caller's word.
+        let given = unsafe { seq::push::<PAIR>(slots, objects, mask) };
+        if given == 0 {
+            // SAFETY: as above.
+            unsafe { self.pair(slots, self.cpu())? };
+        }
+        Ok(given)
+    }
+
+    unsafe fn pair(&self, slots: Slots, cpu: Cpu) -> Result<Pair, Closed> {
+        // SAFETY: the caller's word.
+        Self::closed_or(unsafe { Self::read(slots, cpu) })
+    }
+
+    unsafe fn replace(&self, slots: Slots, cpu: Cpu, old: Pair, new: Pair) -> bool {
+        debug_assert!(!old.is_stopped() && !new.is_stopped());
+        // SAFETY: the caller's word.
+        unsafe { seq::replace::<PAIR>(slots, cpu, old, new) }
+    }
+
+    unsafe fn drain(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent) -> Option<Drained> {
+        // SAFETY: the slot is alive.
+        let flag = unsafe { &(*slots.of(cpu)).flag };
+        if !flag.try_take(os::fork::generation(), |_| false) {
+            return None;
+        }
+        let words = Self::words(slots, cpu);
+        let mut got = Pair { main: core::ptr::null_mut(), spare: core::ptr::null_mut() };
+        let mut rounds = 0;
+        loop {
+            // SAFETY: the caller's word.
+            let seen = unsafe { Self::read(slots, cpu) };
+            if seen == Pair::stopped() && rounds > 0 {
+                return Some(Drained { pair: got, rounds });
+            }
+            // A word that is not the stop is newer than what was taken before: a sequence in flight committed it.
+            let newer = |now: *mut u64, before: *mut u64| if now == stop() { before } else { now };
+            let taken = Pair { main: newer(seen.main, got.main), spare: newer(seen.spare, got.spare) };
+            // SAFETY: intent and pair belong to this slot, which the flag makes ours to drain.
+            unsafe {
+                intent.0.write_volatile(taken);
+                if !seq::swap_remote(words, seen, Pair::stopped()) {
+                    continue;
+                }
+            }
+            got = taken;
+            rounds += 1;
+            os::membarrier::restart_sequences(cpu as u32);
+        }
+    }
+
+    unsafe fn reopen(&self, slots: Slots, cpu: Cpu, pair: Pair, intent: &DrainIntent) {
+        // SAFETY: the caller drained the slot; after a fork in between, the child would open it with what it gets here.
+        unsafe {
+            intent.0.write_volatile(pair);
+            Self::open(slots, cpu, pair);
+            (*slots.of(cpu)).flag.release();
+        }
+    }
+
+    unsafe fn recover(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent) {
+        // SAFETY: the slot is alive.
+        let flag = unsafe { &(*slots.of(cpu)).flag };
+        let stale = |mark| mark != 0 && os::fork::is_stale(mark);
+        if !flag.is_held_by(stale) || !flag.try_take(os::fork::generation(), stale) {
+            return;
+        }
+        // SAFETY: the drainer and every sequence that was in flight stayed in the parent. What still reads the stop is what
+        // the drainer had taken and written down before.
+        unsafe {
+            let (seen, taken) = (Self::read(slots, cpu), intent.0.read_volatile());
+            let pick = |now: *mut u64, before: *mut u64| if now == stop() { before } else { now };
+            Self::open(slots, cpu, Pair { main: pick(seen.main, taken.main), spare: pick(seen.spare, taken.spare) });
+            flag.release();
+        }
+    }
+
+    unsafe fn install(&self, slots: Slots, cpu: Cpu, main: *mut u64) {
+        // SAFETY: a new slot, which only the caller knows.
+        unsafe { Self::open(slots, cpu, Pair { main, spare: core::ptr::null_mut() }) }
+    }
+
+    unsafe fn peek(&self, slots: Slots, cpu: Cpu) -> Pair {
+        // SAFETY: the caller's word.
+        unsafe { Self::read(slots, cpu) }
+    }
+
+    unsafe fn take_hits(&self, slots: Slots, cpu: Cpu) -> (u64, u64) {
+        // SAFETY: the caller's word.
+        if PAIR == offset::HELD { halves(unsafe { seq::take_hits(slots, cpu) }) } else { (0, 0) }
+    }
+
+    unsafe fn peek_hits(&self, slots: Slots, cpu: Cpu) -> (u64, u64) {
+        // SAFETY: the caller's word.
+        halves(unsafe { seq::read((&raw const (*slots.of(cpu)).hits).cast()) })
+    }
+}
+
+const fn halves(hits: u64) -> (u64, u64) {
+    (hits & 0xffff_ffff, hits >> 32)
+}

@@ -1,0 +1,56 @@
+#![forbid(unsafe_code)]
+//! The counters of K§6.1 that apply, one row each: what the kernel shows under /sys/kernel/slab/<cache>/.
+
+macro_rules! stats {
+    ($($variant:ident, $name:literal, $help:literal;)*) => {
+        /// A counter of a cache. Kept per CPU, added up on reading.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Stat {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Stat {
+            /// Every counter.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The kernel's name of the counter.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What bumps it, in one sentence.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+stats! {
+    AllocFastpath, "alloc_fastpath", "Objects taken from a main sheaf.";
+    AllocSlowpath, "alloc_slowpath", "Objects taken straight from a slab by an allocation.";
+    FreeFastpath, "free_fastpath", "Objects put in a main sheaf.";
+    FreeSlowpath, "free_slowpath", "Objects given straight to their slab by a free.";
+    FreeAddPartial, "free_add_partial", "Slabs that a free or a refill's rest put on the partial list.";
+    FreeRemovePartial, "free_remove_partial", "Listed slabs that a free emptied and that went.";
+    AllocSlab, "alloc_slab", "New slabs.";
+    FreeSlab, "free_slab", "Slabs that a free gave back to the pages.";
+    ShrinkSlab, "shrink_slab", "Slabs that a shrink or the cache's end gave back to the pages.";
+    AllocNodeMismatch, "alloc_node_mismatch", "Allocations that asked for another node than the CPU's.";
+    OrderFallback, "order_fallback", "Slabs of the smaller order, for want of pages.";
+    CmpxchgDoubleFail, "cmpxchg_double_fail", "Swaps of a slab's word that another thread's swap made fail.";
+    SheafFlush, "sheaf_flush", "Objects flushed out of sheaves to their slabs.";
+    SheafRefill, "sheaf_refill", "Objects put into sheaves from slabs.";
+    SheafAlloc, "sheaf_alloc", "Sheaves made.";
+    SheafFree, "sheaf_free", "Sheaves given back.";
+    BarnGet, "barn_get", "Full sheaves got from a barn.";
+    BarnGetFail, "barn_get_fail", "Times that a barn had no full sheaf.";
+    BarnPut, "barn_put", "Full sheaves put in a barn.";
+    BarnPutFail, "barn_put_fail", "Times that a barn had enough full sheaves.";
+    Drain, "drain", "Slots of CPUs that were drained.";
+    DrainRetry, "drain_retry", "Rounds of a drain after its first.";
+    Accounted, "accounted", "Allocations with the ACCOUNT option.";
+}
