@@ -155,7 +155,8 @@ def read_source(path: Path, module: Segments, children: set[str]) -> Source:
 
 def is_test(path: Path) -> bool:
     """Whether a file holds nothing but tests: they may look at any layer."""
-    return path.stem == "tests" or path.stem.endswith(("_tests", "_loom", "_shuttle")) or "tests" in path.parts
+    names = ("tests", "testing", "models", "loom", "shuttle")
+    return "tests" in path.parts or path.stem.rpartition("_")[2] in names
 
 
 def read_crate(folder: Path) -> dict[Segments, Source]:
