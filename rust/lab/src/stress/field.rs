@@ -1,0 +1,54 @@
+//! Where caches come from, and which CPU a thread works on.
+#![forbid(unsafe_code)]
+
+use super::rng::Rng;
+use crate::oracle::Subject;
+
+/// A cache that a scenario asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSpec {
+    /// Bytes of an object.
+    pub size: usize,
+    /// Alignment in bytes; 0 for the allocator's own choice.
+    pub align: usize,
+    /// Count every hit of the fast path; on `rseq` that is another set of sequences, so scenarios use both.
+    pub count_hits: bool,
+}
+
+impl CacheSpec {
+    /// Objects of `size` bytes, hits not counted.
+    #[must_use]
+    pub const fn plain(size: usize) -> Self {
+        Self { size, align: 0, count_hits: false }
+    }
+
+    /// Objects of `size` bytes, hits counted.
+    #[must_use]
+    pub const fn counted(size: usize) -> Self {
+        Self { size, align: 0, count_hits: true }
+    }
+
+    /// The same on addresses that are multiples of `align` bytes.
+    #[must_use]
+    pub const fn aligned(self, align: usize) -> Self {
+        Self { align, ..self }
+    }
+}
+
+/// An allocator under test.
+pub trait Field: Send + Sync {
+    /// The name of the CPU backend, as in the table of required counters.
+    fn backend(&self) -> &str;
+
+    /// A new cache. Names are made unique by the field.
+    ///
+    /// # Errors
+    /// Why the allocator would not make it.
+    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, String>;
+
+    /// The calling thread is number `thread` of a run.
+    fn enter(&self, thread: u32);
+
+    /// Moves the calling thread to another CPU where that is possible, so that what it has begun meets another CPU's structures.
+    fn hop(&self, rng: &mut Rng);
+}

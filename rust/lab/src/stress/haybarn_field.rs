@@ -1,0 +1,182 @@
+//! haybarn itself as the allocator under test: raw caches in an arena of their own.
+
+use super::field::{CacheSpec, Field};
+use super::platform;
+use super::rng::Rng;
+use crate::oracle::subject::Counter;
+use crate::oracle::{Census, Counters, Subject};
+use crossbeam_utils::atomic::AtomicCell;
+use haybarn::{AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, Error, RawCache, SlabFlags, Stat};
+use std::ptr::NonNull;
+
+/// An arena for a campaign and the CPUs that its threads may use.
+pub struct HaybarnField {
+    arena: &'static Arena,
+    backend: String,
+    virtual_cpus: Option<u32>,
+    allowed: Vec<usize>,
+    made: AtomicCell<u64>,
+}
+
+/// Why there is no field.
+#[derive(Debug, thiserror::Error)]
+pub enum FieldError {
+    /// No backend has that name.
+    #[error("backend: {0:?} is not one of rseq, locked, virtual")]
+    NoSuchBackend(String),
+    /// The backend is not to be had on this machine, or the arena not in this process.
+    #[error(transparent)]
+    Arena(#[from] Error),
+}
+
+impl HaybarnField {
+    /// A new arena on `backend`; without one on what `HAYBARN_BACKEND` names, or else on the best. On `virtual` it has half as many
+    /// CPUs as `threads` (at least 2) on 2 nodes, so that threads meet on a CPU's try-flag and free objects of the other node.
+    ///
+    /// # Errors
+    /// No such backend, or not to be had.
+    pub fn new(backend: Option<&str>, threads: u32) -> Result<Self, FieldError> {
+        let named = backend
+            .map(str::to_owned)
+            .or_else(|| std::env::var("HAYBARN_BACKEND").ok().filter(|name| !name.is_empty()));
+        let kind = match named {
+            Some(name) => Some(name.parse::<BackendKind>().map_err(|_| FieldError::NoSuchBackend(name))?),
+            None => None,
+        };
+        let virtual_cpus = threads.div_ceil(2).max(2);
+        let mut config = ArenaConfig { backend: kind, ..ArenaConfig::default() };
+        if kind == Some(BackendKind::Virtual) {
+            config.cpus = Some(virtual_cpus);
+            config.nodes = 2;
+        }
+        let arena = Arena::create(config)?;
+        let backend = arena.backend();
+        let virtual_cpus = (backend == BackendKind::Virtual).then(|| arena.cpus());
+        let allowed = platform::allowed_cpus();
+        Ok(Self { arena, backend: backend.to_string(), virtual_cpus, allowed, made: AtomicCell::new(0) })
+    }
+}
+
+impl Field for HaybarnField {
+    fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, String> {
+        let name = format!("stress-{label}-{}-{}", spec.size, self.made.fetch_add(1));
+        let args = CacheArgs {
+            align: spec.align,
+            flags: SlabFlags::NO_MERGE,
+            count_hits: spec.count_hits,
+            ..CacheArgs::default()
+        };
+        let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(|error| error.to_string())?;
+        let info = cache.info();
+        // Fast hits are counted exactly where a CPU's slot is held while they are.
+        let exact_hits = spec.count_hits && self.backend != "rseq";
+        Ok(Box::new(HaybarnCache {
+            cache,
+            name,
+            size: spec.size,
+            align: info.align.max(spec.align).max(1),
+            exact_hits,
+        }))
+    }
+
+    fn enter(&self, thread: u32) {
+        if let Some(cpus) = self.virtual_cpus {
+            haybarn::set_virtual_cpu(Some(thread % cpus));
+        }
+    }
+
+    fn hop(&self, rng: &mut Rng) {
+        if self.virtual_cpus.is_some() || self.allowed.is_empty() {
+            std::thread::yield_now();
+        } else {
+            platform::move_to(self.allowed[rng.below(self.allowed.len())]);
+        }
+    }
+}
+
+struct HaybarnCache {
+    cache: RawCache,
+    name: String,
+    size: usize,
+    align: usize,
+    exact_hits: bool,
+}
+
+impl Subject for HaybarnCache {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn align(&self) -> usize {
+        self.align
+    }
+
+    fn alloc(&self, zero: bool) -> Option<NonNull<u8>> {
+        self.cache.alloc(if zero { AllocFlags::ZERO } else { AllocFlags::empty() })
+    }
+
+    unsafe fn free(&self, object: NonNull<u8>) {
+        // SAFETY: the caller's promise is the callee's condition.
+        unsafe { self.cache.free(object) }
+    }
+
+    fn alloc_bulk(&self, out: &mut [*mut u8]) -> bool {
+        self.cache.alloc_bulk(AllocFlags::empty(), out)
+    }
+
+    unsafe fn free_bulk(&self, objects: &mut [*mut u8]) {
+        // SAFETY: the caller's promise is the callee's condition.
+        unsafe { self.cache.free_bulk(objects) }
+    }
+
+    fn check(&self, object: NonNull<u8>) -> Result<(), String> {
+        self.cache.check(object.as_ptr()).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn shrink(&self) -> u64 {
+        self.cache.shrink()
+    }
+
+    fn census(&self) -> Census {
+        let stats = self.cache.stats();
+        let hits = self.exact_hits.then(|| {
+            let allocs = stats.get(Stat::AllocFastpath) + stats.get(Stat::AllocSlowpath);
+            (allocs, stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath))
+        });
+        let counters = Counters::read(|counter| stats.get(stat(counter)));
+        let slabs_by_counters = Some(stats.get(Stat::AllocSlab).wrapping_sub(stats.get(Stat::FreeSlab)));
+        Census { objects: stats.objects, slabs: stats.slabs, slabs_by_counters, hits, counters }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        self.cache.validate().map_err(|error| error.to_string())
+    }
+
+    unsafe fn destroy(&self) -> Result<(), String> {
+        // SAFETY: the caller's promise is the callee's condition.
+        unsafe { self.cache.destroy() }.map_err(|error| error.to_string())
+    }
+}
+
+/// The core's counter behind a counter of the report.
+fn stat(counter: Counter) -> Stat {
+    match counter {
+        Counter::Refill => Stat::SheafRefill,
+        Counter::Flush => Stat::SheafFlush,
+        Counter::BarnGet => Stat::BarnGet,
+        Counter::BarnPut => Stat::BarnPut,
+        Counter::NewSlab => Stat::AllocSlab,
+        Counter::FreedSlab => Stat::FreeSlab,
+        Counter::Drain => Stat::Drain,
+        Counter::DrainRetry => Stat::DrainRetry,
+        Counter::CasFail => Stat::CmpxchgDoubleFail,
+    }
+}

@@ -1,0 +1,49 @@
+//! Stress: scenarios that drive an allocator from many threads while the oracle watches.
+//!
+//! A [`Field`] makes caches and says which CPU a thread is on; a [`Scenario`] is one row of [`SCENARIOS`] and prepares [`Work`]; a
+//! [`Run`] binds both to a number of threads and an end. The caller brings the threads (Python's, or plain ones): each calls
+//! [`Run::thread`], then one of them [`Run::finish`].
+
+mod bulk;
+mod burst;
+mod churn;
+mod create_destroy;
+mod field;
+mod fork;
+mod haybarn_field;
+mod live;
+mod needs;
+mod platform;
+mod remote;
+mod report;
+mod rng;
+mod run;
+mod scenario;
+mod shrink_under_load;
+mod worker;
+
+pub use field::{CacheSpec, Field};
+pub use haybarn_field::{FieldError, HaybarnField};
+pub use needs::Needs;
+pub use report::Report;
+pub use rng::Rng;
+pub use run::{Limits, Run};
+pub use scenario::{Scenario, Setup, Work};
+pub use worker::{Held, Worker};
+
+/// Every scenario, in the order in which a campaign runs them.
+pub const SCENARIOS: &[Scenario] = &[
+    churn::SCENARIO,
+    remote::SCENARIO,
+    burst::SCENARIO,
+    bulk::SCENARIO,
+    shrink_under_load::SCENARIO,
+    create_destroy::SCENARIO,
+    fork::SCENARIO,
+];
+
+/// The scenario of that name.
+#[must_use]
+pub fn scenario(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}

@@ -1,0 +1,204 @@
+//! A run: one scenario on one field, from its preparation to its report.
+#![forbid(unsafe_code)]
+
+use super::field::Field;
+use super::report::Report;
+use super::rng::Rng;
+use super::scenario::{Scenario, Setup, Work};
+use super::worker::Worker;
+use crate::oracle::{Claims, Ledger, conservation};
+use crossbeam_utils::CachePadded;
+use crossbeam_utils::atomic::AtomicCell;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// How much a run does.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Threads that will call [`Run::thread`], from 1 to [`Limits::MOST_THREADS`].
+    pub threads: u32,
+    /// Time from the first thread's beginning until all are told to stop.
+    pub time: Duration,
+    /// Allocations and frees of one thread after which it stops; none for no such limit.
+    pub ops: Option<u64>,
+    /// Where every thread's random numbers come from.
+    pub seed: u64,
+    /// Require the counters of races as well.
+    pub long_campaign: bool,
+}
+
+impl Limits {
+    /// More threads than this are refused: a stamp has to name them.
+    pub const MOST_THREADS: u32 = 1024;
+}
+
+/// A scenario that is under way. All methods may be called from any thread.
+pub struct Run {
+    scenario: &'static Scenario,
+    field: Arc<dyn Field>,
+    claims: Arc<Claims>,
+    ledger: Ledger,
+    limits: Limits,
+    /// Read by the threads, taken away by the one that finishes.
+    work: RwLock<Option<Box<dyn Work>>>,
+    begun: OnceLock<Instant>,
+    ops: Box<[CachePadded<AtomicCell<u64>>]>,
+    taken: Box<[AtomicCell<bool>]>,
+    stopped: AtomicCell<bool>,
+}
+
+impl Run {
+    /// Prepares `scenario`: makes its caches, starts nothing. `claims` outlives the runs of a campaign, so that objects of one
+    /// scenario are seen in another. With `echo` violations go to standard error when they happen.
+    ///
+    /// # Errors
+    /// A number of threads out of range, or why the allocator would not make a cache.
+    pub fn new(
+        scenario: &'static Scenario,
+        field: Arc<dyn Field>,
+        claims: Arc<Claims>,
+        limits: Limits,
+        echo: bool,
+    ) -> Result<Self, String> {
+        if !(1..=Limits::MOST_THREADS).contains(&limits.threads) {
+            return Err(format!("threads: {} is not between 1 and {}", limits.threads, Limits::MOST_THREADS));
+        }
+        let setup = Setup { field: &*field, threads: limits.threads, seed: limits.seed };
+        let work = RwLock::new(Some((scenario.prepare)(&setup)?));
+        let ops = (0..limits.threads).map(|_| CachePadded::default()).collect();
+        let taken = (0..limits.threads).map(|_| AtomicCell::new(false)).collect();
+        let (ledger, begun, stopped) = (Ledger::new(echo), OnceLock::new(), AtomicCell::new(false));
+        Ok(Self { scenario, field, claims, ledger, limits, work, begun, ops, taken, stopped })
+    }
+
+    /// The part of thread `index`, below the number of threads; returns when the run's time is up.
+    ///
+    /// # Errors
+    /// When `index` is out of range or was used before (its stamps would be mistaken for the other's), or the run is finished.
+    pub fn thread(&self, index: u32) -> Result<(), String> {
+        let name = self.scenario.name;
+        match self.taken.get(index as usize) {
+            None => return Err(format!("{name}: thread {index} is not one of {}", self.limits.threads)),
+            Some(taken) if taken.swap(true) => return Err(format!("{name}: thread {index} was run before")),
+            Some(_) => {}
+        }
+        let begun = *self.begun.get_or_init(Instant::now);
+        let work = self.work.read().unwrap_or_else(PoisonError::into_inner);
+        let work = work.as_deref().ok_or_else(|| format!("{name}: this run was finished before"))?;
+        self.field.enter(index);
+        let mut worker = self.worker(index, begun + self.limits.time);
+        work.work(&mut worker);
+        worker.pace.publish();
+        Ok(())
+    }
+
+    /// Tells all threads to stop before their time.
+    pub fn stop(&self) {
+        self.stopped.store(true);
+    }
+
+    /// Allocations and frees so far; a little behind while threads work.
+    #[must_use]
+    pub fn ops(&self) -> u64 {
+        self.ops.iter().map(|ops| ops.load()).sum()
+    }
+
+    /// Violations so far.
+    #[must_use]
+    pub fn violations(&self) -> u64 {
+        self.ledger.count()
+    }
+
+    /// Frees what the threads left, checks conservation, ends the caches and reports. All threads must have returned.
+    ///
+    /// # Errors
+    /// When a thread is still at work, or it was called before.
+    pub fn finish(&self) -> Result<Report, String> {
+        let mut work =
+            self.work.try_write().map_err(|_| format!("{}: threads are still at work", self.scenario.name))?;
+        let work = work.take().ok_or_else(|| format!("{}: this run was finished before", self.scenario.name))?;
+        let now = Instant::now();
+        let seconds = now - *self.begun.get_or_init(|| now);
+        if self.ledger.count() == 0 {
+            let mut worker = self.worker(0, now);
+            work.settle(&mut worker);
+            worker.pace.publish();
+        }
+        let mut counters = work.ended();
+        for watched in work.into_caches() {
+            counters.add(&conservation::close(watched, self.scenario.name, &self.ledger));
+        }
+        let long = self.limits.long_campaign && self.limits.threads > 1;
+        let backend = self.field.backend();
+        // Needs are for runs that last; one that was told to stop before its time need not have come that far.
+        let cut_short = self.limits.ops.is_some() || self.stopped.load();
+        let missing = if cut_short { Vec::new() } else { self.scenario.needs.missing(backend, long, &counters) };
+        Ok(Report {
+            scenario: self.scenario.name,
+            seconds: seconds.as_secs_f64(),
+            ops: self.ops(),
+            violations: self.ledger.count(),
+            examples: self.ledger.examples().iter().map(ToString::to_string).collect(),
+            counters,
+            missing: missing.iter().map(|counter| counter.name()).collect(),
+        })
+    }
+
+    fn worker(&self, index: u32, deadline: Instant) -> Worker<'_> {
+        Worker {
+            index,
+            rng: Rng::new(self.limits.seed, self.scenario.name, index),
+            field: &*self.field,
+            claims: &self.claims,
+            ledger: &self.ledger,
+            pace: Pace::new(deadline, self.limits.ops, &self.ops[index as usize], &self.stopped),
+            scenario: self.scenario.name,
+            numbered: 0,
+            batch: Vec::new(),
+        }
+    }
+}
+
+/// When a thread stops, and how its operations become known.
+pub(super) struct Pace<'a> {
+    deadline: Instant,
+    over: bool,
+    done: u64,
+    most: u64,
+    since_look: u64,
+    public: &'a AtomicCell<u64>,
+    published: u64,
+    stopped: &'a AtomicCell<bool>,
+}
+
+impl<'a> Pace<'a> {
+    /// Steps and operations between two looks at the clock.
+    const LOOK: u64 = 128;
+
+    fn new(deadline: Instant, most: Option<u64>, public: &'a AtomicCell<u64>, stopped: &'a AtomicCell<bool>) -> Self {
+        let most = most.unwrap_or(u64::MAX);
+        Self { deadline, over: false, done: 0, most, since_look: 0, public, published: 0, stopped }
+    }
+
+    #[inline]
+    pub fn go_on(&mut self) -> bool {
+        self.since_look += 1;
+        if self.since_look >= Self::LOOK {
+            self.since_look = 0;
+            self.publish();
+            self.over |= self.stopped.load() || Instant::now() >= self.deadline;
+        }
+        !self.over && self.done < self.most
+    }
+
+    #[inline]
+    pub fn count(&mut self, n: u64) {
+        self.done += n;
+        self.since_look += n;
+    }
+
+    fn publish(&mut self) {
+        self.public.fetch_add(self.done - self.published);
+        self.published = self.done;
+    }
+}

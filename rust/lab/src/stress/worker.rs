@@ -1,0 +1,216 @@
+//! One thread of a run: allocates and frees under the oracle's eyes.
+
+use super::field::Field;
+use super::live::Live;
+use super::rng::Rng;
+use super::run::Pace;
+use crate::oracle::{Claims, Counters, Kind, Ledger, Tag, Violation, Watched, conservation, stamp};
+use std::ptr::{self, NonNull};
+
+/// An object that a worker holds, and the stamp that it carries.
+#[derive(Debug)]
+pub struct Held {
+    object: NonNull<u8>,
+    tag: Tag,
+    cache: u64,
+}
+
+// SAFETY: a held object is memory of an allocator whose objects any thread may use and free; whoever has the `Held` is its only user.
+unsafe impl Send for Held {}
+
+/// One thread's view of a run.
+pub struct Worker<'a> {
+    /// The thread's number in the run, from 0.
+    pub index: u32,
+    /// The thread's random numbers.
+    pub rng: Rng,
+    pub(super) field: &'a dyn Field,
+    pub(super) claims: &'a Claims,
+    pub(super) ledger: &'a Ledger,
+    pub(super) pace: Pace<'a>,
+    pub(super) scenario: &'static str,
+    pub(super) numbered: u64,
+    pub(super) batch: Vec<*mut u8>,
+}
+
+impl Worker<'_> {
+    /// One object in so many is asked for as zeroed, and one in so many is shown to the allocator's own check.
+    const SAMPLE: usize = 16;
+
+    /// Whether the thread shall do another step; to be asked before each.
+    #[inline]
+    pub fn go_on(&mut self) -> bool {
+        !self.ledger.full() && self.pace.go_on()
+    }
+
+    /// Whether no violation has been seen, so that objects may go back to the allocator.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.ledger.count() == 0
+    }
+
+    /// Moves the thread to another CPU.
+    pub fn hop(&mut self) {
+        self.field.hop(&mut self.rng);
+    }
+
+    /// Writes a violation down.
+    pub fn report(&self, kind: Kind, watched: &Watched, address: usize, expected: String, seen: String) {
+        self.report_about(kind, watched.subject.name(), address, expected, seen);
+    }
+
+    /// Writes a violation down that is about a cache that is not there.
+    pub fn report_about(&self, kind: Kind, cache: &str, address: usize, expected: String, seen: String) {
+        let (thread, cache) = (Some(self.index), cache.to_owned());
+        self.ledger.report(Violation { kind, scenario: self.scenario, thread, cache, address, expected, seen });
+    }
+
+    /// Checks a cache that only this thread knows and that should be empty, and ends it.
+    pub fn close(&self, watched: Watched) -> Counters {
+        conservation::close(watched, self.scenario, self.ledger)
+    }
+
+    /// Allocates an object and checks all that can be checked now; none after a violation.
+    pub fn alloc(&mut self, watched: &Watched) -> Option<Held> {
+        let zero = self.rng.one_in(Self::SAMPLE);
+        let Some(object) = watched.subject.alloc(zero) else {
+            self.report(Kind::Refused, watched, 0, "an object".into(), "none".into());
+            return None;
+        };
+        self.pace.count(1);
+        watched.born(self.index, 1);
+        self.take(watched, object, zero)
+    }
+
+    /// Compares an object's contents with its stamp and frees it.
+    ///
+    /// # Panics
+    /// When the object came from another cache, as for all methods that take a held object.
+    pub fn free(&mut self, watched: &Watched, held: Held) {
+        self.pace.count(1);
+        watched.died(self.index, 1);
+        self.part(watched, &held);
+        // SAFETY: the object came from this cache and `held`, its only handle, ends here.
+        unsafe { watched.subject.free(held.object) };
+    }
+
+    /// Allocates `n` objects at once and puts them behind those in `live`.
+    pub fn alloc_bulk(&mut self, watched: &Watched, n: usize, live: &mut Live) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        batch.resize(n, ptr::null_mut());
+        if watched.subject.alloc_bulk(&mut batch) {
+            self.pace.count(n as u64);
+            watched.born(self.index, n as u64);
+            for object in &batch {
+                match NonNull::new(*object) {
+                    Some(object) => live.extend(self.take(watched, object, false)),
+                    None => self.report(Kind::Refused, watched, 0, format!("{n} objects"), "a null among them".into()),
+                }
+            }
+        } else {
+            self.report(Kind::Refused, watched, 0, format!("{n} objects"), "none".into());
+        }
+        self.batch = batch;
+    }
+
+    /// Frees the objects at once.
+    pub fn free_bulk(&mut self, watched: &Watched, held: impl Iterator<Item = Held>) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        for held in held {
+            self.part(watched, &held);
+            batch.push(held.object.as_ptr());
+        }
+        self.pace.count(batch.len() as u64);
+        watched.died(self.index, batch.len() as u64);
+        // SAFETY: as in `free`, for each object.
+        unsafe { watched.subject.free_bulk(&mut batch) };
+        self.batch = batch;
+    }
+
+    /// Frees all, or leaves all to themselves once a violation was seen: a corrupted allocator may crash on them.
+    pub fn free_all(&mut self, watched: &Watched, live: &mut Live) {
+        while self.clean()
+            && let Some(held) = live.pop()
+        {
+            self.free(watched, held);
+        }
+        live.forget();
+    }
+
+    /// Compares a held object's contents with its stamp; says whether they are right.
+    pub fn inspect(&self, watched: &Watched, held: &Held) -> bool {
+        assert_eq!(held.cache, watched.id(), "a scenario mixed up its caches");
+        // SAFETY: the object is held, so it has the cache's size; that somebody else may write there is what is looked for.
+        let verdict = unsafe { stamp::verify(held.object, watched.size(), held.tag) };
+        if let Err(wrong) = verdict {
+            let address = held.object.as_ptr() as usize;
+            let (offset, expected) = (wrong.offset, format!("{}", held.tag));
+            let seen = match Tag::read(wrong.seen) {
+                Some(other) if offset == 0 => format!("{other}"),
+                _ => format!("{:#018x} for {:#018x} at offset {offset}", wrong.seen, wrong.expected),
+            };
+            self.report(Kind::Contents, watched, address, expected, seen);
+        }
+        verdict.is_ok()
+    }
+
+    /// Takes a fresh object over: checks it, claims its bytes, stamps it.
+    fn take(&mut self, watched: &Watched, object: NonNull<u8>, zero: bool) -> Option<Held> {
+        let (address, size) = (object.as_ptr() as usize, watched.size());
+        let align = watched.subject.align();
+        if !address.is_multiple_of(align) {
+            self.report(Kind::Misaligned, watched, address, format!("a multiple of {align}"), format!("{address:#x}"));
+            return None;
+        }
+        if let Err(taken) = self.claims.claim(address, size) {
+            // SAFETY: bytes that an allocator handed out as an object of this size.
+            let holder = unsafe { stamp::holder(object, size) };
+            let kind = if taken.an_object_begins_here { Kind::HandedOutTwice } else { Kind::Overlap };
+            let seen = match holder {
+                Some(tag) => format!("{tag}"),
+                None => format!("bytes from {:#x} held by somebody", taken.first),
+            };
+            self.report(kind, watched, address, format!("{size} bytes that nobody holds"), seen);
+            return None;
+        }
+        if self.numbered.is_multiple_of(Self::SAMPLE as u64)
+            && let Err(why) = watched.subject.check(object)
+        {
+            self.report(Kind::OffTheGrid, watched, address, "an object of the cache".into(), why);
+        }
+        if zero {
+            // SAFETY: an object of this size, ours since the claim.
+            if let Some((offset, byte)) = unsafe { stamp::first_nonzero(object, size) } {
+                self.report(
+                    Kind::NotZeroed,
+                    watched,
+                    address,
+                    "zeroes".into(),
+                    format!("{byte:#04x} at offset {offset}"),
+                );
+            }
+        }
+        self.numbered += 1;
+        let tag = Tag::new(self.index, self.numbered);
+        // SAFETY: an object of this size, ours since the claim.
+        unsafe { stamp::write(object, size, tag) };
+        Some(Held { object, tag, cache: watched.id() })
+    }
+
+    /// Lets go of an object that is about to be freed.
+    fn part(&mut self, watched: &Watched, held: &Held) {
+        self.inspect(watched, held);
+        let address = held.object.as_ptr() as usize;
+        if let Err(first) = self.claims.release(address, watched.size()) {
+            self.report(
+                Kind::NotHeld,
+                watched,
+                address,
+                format!("{} to hold it", held.tag),
+                format!("nobody at {first:#x}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The oracle against allocators that break one rule each: it must say which, and say nothing about an honest one.
+
+mod oracle_faulty;
+
+use haybarn_lab::oracle::{Claims, Kind};
+use haybarn_lab::stress::{Limits, Report, Run, SCENARIOS, scenario};
+use oracle_faulty::{Fault, FaultyField};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn run(fault: Fault, name: &str, threads: u32) -> Report {
+    let limits = Limits { threads, time: Duration::from_secs(60), ops: Some(30_000), seed: 1, long_campaign: false };
+    let scenario = scenario(name).expect("a scenario of that name");
+    let run = Run::new(scenario, Arc::new(FaultyField(fault)), Arc::new(Claims::new()), limits, false).unwrap();
+    std::thread::scope(|scope| {
+        for index in 0..threads {
+            let run = &run;
+            scope.spawn(move || run.thread(index).unwrap());
+        }
+    });
+    run.finish().unwrap()
+}
+
+/// The first violation must be of this kind: later ones may be consequences.
+fn caught(fault: Fault, scenario: &str, threads: u32, kind: Kind) {
+    let report = run(fault, scenario, threads);
+    assert!(report.violations > 0, "{fault:?} was not seen by {scenario}");
+    assert!(!report.passed());
+    let first = &report.examples[0];
+    assert!(first.starts_with(&format!("{scenario}: {}: cache ", kind.name())), "{fault:?} in {scenario}: {first}");
+    for word in ["expected", "saw"] {
+        assert!(first.contains(word), "{first}");
+    }
+}
+
+#[test]
+fn an_honest_allocator_passes_every_scenario() {
+    for scenario in SCENARIOS {
+        // The honest allocator has a lock, and a lock that another thread held at the fork is never free in the child.
+        let threads = if scenario.name == "fork" { 1 } else { 4 };
+        let report = run(Fault::None, scenario.name, threads);
+        assert!(report.passed(), "{}: {:?}", scenario.name, report.examples);
+        assert!(report.ops > 30_000, "{}: {} operations", scenario.name, report.ops);
+    }
+}
+
+#[test]
+fn an_object_handed_out_twice_is_seen() {
+    for scenario in ["churn", "remote", "burst", "shrink-under-load"] {
+        caught(Fault::HandsOutTwice, scenario, 2, Kind::HandedOutTwice);
+    }
+    caught(Fault::BulkRepeatsItself, "bulk", 2, Kind::HandedOutTwice);
+}
+
+#[test]
+fn the_message_names_the_object_its_holder_and_who_saw_it() {
+    let first = run(Fault::HandsOutTwice, "burst", 1).examples.remove(0);
+    for part in [
+        "burst: handed out twice: cache burst-",
+        "object at 0x",
+        "thread 0: expected",
+        "saw the stamp of thread 0, object number",
+    ] {
+        assert!(first.contains(part), "{part:?} is not in {first}");
+    }
+}
+
+#[test]
+fn overlapping_objects_are_seen() {
+    for scenario in ["churn", "burst"] {
+        caught(Fault::Overlaps, scenario, 2, Kind::Overlap);
+    }
+}
+
+#[test]
+fn a_misaligned_object_is_seen() {
+    for scenario in ["churn", "remote", "burst", "create-destroy"] {
+        caught(Fault::Misaligns, scenario, 2, Kind::Misaligned);
+    }
+}
+
+#[test]
+fn a_lost_object_is_seen_by_the_count_or_by_its_slab() {
+    for scenario in ["churn", "remote", "burst", "bulk", "shrink-under-load"] {
+        caught(Fault::LosesAnObject, scenario, 2, Kind::Conservation);
+        caught(Fault::LosesAndForgets, scenario, 2, Kind::Conservation);
+    }
+}
+
+#[test]
+fn changed_contents_are_seen() {
+    for scenario in ["churn", "burst"] {
+        caught(Fault::CorruptsNeighbour, scenario, 2, Kind::Contents);
+    }
+}
+
+#[test]
+fn a_forked_child_sees_for_itself() {
+    let report = run(Fault::CorruptsNeighbour, "fork", 1);
+    assert!(report.violations > 0);
+    let in_child = format!("one that saw a violation: {}", Kind::Contents.name());
+    let told = |example: &String| example.contains(&in_child) || example.contains(Kind::Contents.name());
+    assert!(report.examples.iter().any(told), "{:?}", report.examples);
+}
+
+#[test]
+fn an_object_that_is_not_zeroed_is_seen() {
+    caught(Fault::DoesNotZero, "churn", 2, Kind::NotZeroed);
+}
+
+#[test]
+fn a_needless_refusal_is_seen() {
+    caught(Fault::Refuses, "churn", 2, Kind::Refused);
+    caught(Fault::RefusesBulk, "bulk", 2, Kind::Refused);
+}
+
+#[test]
+fn an_address_that_the_allocator_itself_does_not_know_is_seen() {
+    caught(Fault::HandsOutForeignMemory, "churn", 2, Kind::OffTheGrid);
+}
+
+#[test]
+fn counters_that_do_not_add_up_are_seen() {
+    caught(Fault::MiscountsHits, "churn", 2, Kind::Conservation);
+    caught(Fault::MiscountsSlabs, "churn", 2, Kind::Conservation);
+}
+
+#[test]
+fn destroying_a_cache_with_live_objects_is_seen() {
+    caught(Fault::DestroysWithLiveObjects, "create-destroy", 2, Kind::Lifetime);
+}
+
+#[test]
+fn a_failed_validation_is_seen() {
+    caught(Fault::FailsValidation, "churn", 1, Kind::Invalid);
+}
+
+#[test]
+fn a_cache_that_cannot_be_made_is_an_error_before_the_run_and_a_violation_in_it() {
+    let limits = Limits { threads: 1, time: Duration::from_secs(1), ops: None, seed: 1, long_campaign: false };
+    let field = Arc::new(FaultyField(Fault::CannotBeMade));
+    let error = Run::new(scenario("churn").unwrap(), field, Arc::new(Claims::new()), limits, false).err().unwrap();
+    assert_eq!(error, "no cache today");
+    caught(Fault::CannotBeMade, "create-destroy", 1, Kind::Lifetime);
+}
+
+#[test]
+fn a_run_is_finished_once_and_by_itself() {
+    let limits = Limits { threads: 1, time: Duration::ZERO, ops: None, seed: 1, long_campaign: false };
+    let scenario = scenario("churn").unwrap();
+    let run = Run::new(scenario, Arc::new(FaultyField(Fault::None)), Arc::new(Claims::new()), limits, false).unwrap();
+    assert!(run.thread(1).unwrap_err().contains("not one of 1"));
+    run.thread(0).unwrap();
+    assert!(run.thread(0).unwrap_err().contains("run before"));
+    run.finish().unwrap();
+    assert!(run.finish().unwrap_err().contains("finished before"));
+}
+
+#[test]
+fn one_thread_does_the_same_operations_for_the_same_seed() {
+    let text = |report: Report| format!("{} {:?}", report.ops, report.counters);
+    for scenario in ["churn", "remote", "burst", "bulk", "create-destroy"] {
+        assert_eq!(text(run(Fault::None, scenario, 1)), text(run(Fault::None, scenario, 1)));
+    }
+}

@@ -1,0 +1,247 @@
+//! A small honest allocator, and the ways in which it can be made to break a rule.
+
+use crossbeam_utils::atomic::AtomicCell;
+use haybarn_lab::oracle::{Census, Subject};
+use haybarn_lab::stress::{CacheSpec, Field};
+use std::collections::{BTreeMap, HashSet};
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A rule that the allocator breaks, once every 100 calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    HandsOutTwice,
+    Overlaps,
+    Misaligns,
+    LosesAnObject,
+    LosesAndForgets,
+    CorruptsNeighbour,
+    DoesNotZero,
+    Refuses,
+    RefusesBulk,
+    BulkRepeatsItself,
+    HandsOutForeignMemory,
+    MiscountsHits,
+    MiscountsSlabs,
+    DestroysWithLiveObjects,
+    FailsValidation,
+    CannotBeMade,
+}
+
+/// Makes caches with one fault.
+pub struct FaultyField(pub Fault);
+
+impl Field for FaultyField {
+    fn backend(&self) -> &str {
+        "faulty"
+    }
+
+    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, String> {
+        if self.0 == Fault::CannotBeMade {
+            return Err("no cache today".into());
+        }
+        let align = spec.align.max(8);
+        let stride = spec.size.next_multiple_of(align);
+        let name = format!("{label}-{}", spec.size);
+        Ok(Box::new(Faulty { fault: self.0, name, size: spec.size, align, stride, state: Mutex::default() }))
+    }
+
+    fn enter(&self, _thread: u32) {}
+
+    fn hop(&self, _rng: &mut haybarn_lab::stress::Rng) {
+        std::thread::yield_now();
+    }
+}
+
+const PER_SLAB: usize = 16;
+
+struct Faulty {
+    fault: Fault,
+    name: String,
+    size: usize,
+    align: usize,
+    stride: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: u64,
+    free: Vec<usize>,
+    live: HashSet<usize>,
+    newest: usize,
+    /// How many objects of each slab are free, by its first address.
+    slabs: BTreeMap<usize, usize>,
+    made: u64,
+    frees: u64,
+    allocs: u64,
+}
+
+/// All memory of the faulty allocators: never given back, so that a fault can never reach memory of the test itself.
+fn region(bytes: usize) -> usize {
+    static NEXT: AtomicCell<usize> = AtomicCell::new(0);
+    static BASE: Mutex<Option<usize>> = Mutex::new(None);
+    const REGION: usize = 1 << 34;
+    let base = *BASE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| {
+        // SAFETY: a fresh private mapping that touches nothing that exists.
+        let base = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            libc::mmap(std::ptr::null_mut(), REGION, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+        };
+        assert_ne!(base, libc::MAP_FAILED);
+        base as usize
+    });
+    let offset = NEXT.fetch_add(bytes.next_multiple_of(4096));
+    assert!(offset + bytes <= REGION);
+    base + offset
+}
+
+impl Faulty {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, state: &mut State) -> usize {
+        if state.free.is_empty() {
+            let slab = region(self.stride * PER_SLAB);
+            state.made += 1;
+            state.slabs.insert(slab, PER_SLAB);
+            state.free.extend((0..PER_SLAB).rev().map(|index| slab + index * self.stride));
+        }
+        let object = state.free.pop().expect("just filled");
+        *self.slab(state, object).expect("an object of a slab") -= 1;
+        state.live.insert(object);
+        state.newest = object;
+        state.allocs += 1;
+        object
+    }
+
+    fn slab<'a>(&self, state: &'a mut State, object: usize) -> Option<&'a mut usize> {
+        let (first, free) = state.slabs.range_mut(..=object).next_back()?;
+        (object < first + self.stride * PER_SLAB).then_some(free)
+    }
+
+    fn give(&self, state: &mut State, object: usize) {
+        state.calls += 1;
+        let faulty = state.calls.is_multiple_of(100);
+        state.live.remove(&object);
+        state.frees += 1;
+        match self.fault {
+            Fault::LosesAnObject if faulty => drop(state.live.insert(object)),
+            Fault::LosesAndForgets if faulty => {}
+            _ => {
+                if let Some(free) = self.slab(state, object) {
+                    *free += 1;
+                    state.free.push(object);
+                }
+            }
+        }
+    }
+}
+
+impl Subject for Faulty {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn align(&self) -> usize {
+        self.align
+    }
+
+    fn alloc(&self, zero: bool) -> Option<NonNull<u8>> {
+        let mut state = self.state();
+        state.calls += 1;
+        let faulty = state.calls.is_multiple_of(100);
+        let newest = Some(state.newest).filter(|newest| state.live.contains(newest));
+        if faulty && self.fault == Fault::Refuses {
+            return None;
+        }
+        let object = self.take(&mut state);
+        let out = match (self.fault, newest) {
+            (Fault::HandsOutTwice, Some(newest)) if faulty => newest,
+            (Fault::Overlaps, Some(newest)) if faulty => newest + 8,
+            (Fault::Misaligns, _) if faulty => object + 4,
+            (Fault::HandsOutForeignMemory, _) if state.calls > 100 => region(self.stride),
+            _ => object,
+        };
+        if let (Fault::CorruptsNeighbour, Some(newest)) = (self.fault, newest)
+            && faulty
+        {
+            // SAFETY: an object of this allocator; that its holder does not expect this is the fault.
+            unsafe { (newest as *mut u8).add(self.size / 2 / 64 * 64).write(0x5a) };
+        }
+        if zero && self.fault != Fault::DoesNotZero {
+            // SAFETY: memory of this allocator's region, whose objects are `size` long.
+            unsafe { (out as *mut u8).write_bytes(0, self.size) };
+        }
+        NonNull::new(out as *mut u8)
+    }
+
+    unsafe fn free(&self, object: NonNull<u8>) {
+        self.give(&mut self.state(), object.as_ptr() as usize);
+    }
+
+    fn alloc_bulk(&self, out: &mut [*mut u8]) -> bool {
+        let mut state = self.state();
+        state.calls += 1;
+        if self.fault == Fault::RefusesBulk && state.calls.is_multiple_of(50) {
+            return false;
+        }
+        for place in out.iter_mut() {
+            *place = self.take(&mut state) as *mut u8;
+        }
+        if self.fault == Fault::BulkRepeatsItself && out.len() > 2 {
+            out[2] = out[0];
+        }
+        true
+    }
+
+    unsafe fn free_bulk(&self, objects: &mut [*mut u8]) {
+        for object in objects {
+            self.give(&mut self.state(), *object as usize);
+        }
+    }
+
+    fn check(&self, object: NonNull<u8>) -> Result<(), String> {
+        let address = object.as_ptr() as usize;
+        if self.slab(&mut self.state(), address).is_some() { Ok(()) } else { Err(format!("{address:#x} is foreign")) }
+    }
+
+    fn shrink(&self) -> u64 {
+        let mut state = self.state();
+        let before = state.slabs.len();
+        state.slabs.retain(|_, free| *free < PER_SLAB);
+        let mut free = std::mem::take(&mut state.free);
+        free.retain(|object| self.slab(&mut state, *object).is_some());
+        state.free = free;
+        (before - state.slabs.len()) as u64
+    }
+
+    fn census(&self) -> Census {
+        let state = self.state();
+        let more = u64::from(self.fault == Fault::MiscountsHits);
+        Census {
+            objects: state.live.len() as u64,
+            slabs: state.slabs.len() as u64,
+            slabs_by_counters: Some(state.made + u64::from(self.fault == Fault::MiscountsSlabs)),
+            hits: Some((state.allocs + more, state.frees)),
+            counters: Default::default(),
+        }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.fault == Fault::FailsValidation { Err("a chain runs in a circle".into()) } else { Ok(()) }
+    }
+
+    unsafe fn destroy(&self) -> Result<(), String> {
+        match self.state().live.len() {
+            live if live > 0 && self.fault != Fault::DestroysWithLiveObjects => Err(format!("{live} live objects")),
+            _ => Ok(()),
+        }
+    }
+}
