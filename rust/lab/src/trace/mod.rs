@@ -20,6 +20,7 @@ pub use event::{Event, Kind, MAX_BYTES, MAX_CPU};
 pub use format::Reason;
 pub use names::{NameId, Names};
 pub use reader::{Malformed, ReadError, Reader, Tally, Trace};
+pub(crate) use source::open;
 
 use format::Format;
 

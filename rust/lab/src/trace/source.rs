@@ -15,7 +15,7 @@ const CHUNK: usize = 1 << 18;
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// Opens `path`; gzip is told by its first bytes, not by the file's name.
-pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+pub(crate) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::with_capacity(CHUNK / 4, File::open(path)?);
     // A pipe may give its first bytes one at a time.
     let mut magic = Vec::with_capacity(GZIP_MAGIC.len());
