@@ -33,11 +33,8 @@ fn take(pages: &Pages, order: u8, thread: u64, stamp: u64) -> Option<Owned> {
 
 fn give(pages: &Pages, owned: &Owned) {
     // SAFETY: the pages have been this thread's since `take`.
-    assert!(
-        unsafe { pages.is_stamped(owned.page, owned.pages(), owned.stamp) },
-        "pages {:?} of two owners",
-        owned.page
-    );
+    let intact = unsafe { pages.is_stamped(owned.page, owned.pages(), owned.stamp) };
+    assert!(intact, "{:?} had two owners", owned.page);
     match owned.order {
         10 => pages.free_span(owned.page),
         order => pages.free_run(owned.page, Order(order)),
@@ -46,7 +43,7 @@ fn give(pages: &Pages, owned: &Owned) {
 }
 
 fn work(pages: &Pages, thread: u64) {
-    let mut random = thread * 0x9e37_79b9_7f4a_7c15 + 1;
+    let mut random = (thread + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut owned = Vec::new();
     for round in 0..ROUNDS {
         random ^= random << 13;
