@@ -21,6 +21,9 @@ pub(super) const MAX_NAME: usize = 127;
 /// What is written once, at creation.
 #[repr(C, align(64))]
 pub(crate) struct Cache {
+    /// CPU 0's slot. Kept as a pointer, not computed from `&self`: a shared reference to the header gives no right to write
+    /// behind it, and the compiler makes use of that.
+    slots: Slots,
     pub arena: &'static Arena,
     pub backend: &'static dyn PerCpu,
     pub geometry: Geometry,
@@ -33,6 +36,9 @@ pub(crate) struct Cache {
     pub cookie: u64,
     pub swap_mask: u64,
     name: [u8; MAX_NAME + 1],
+    /// Slots and areas follow the header and are written through it. Without an atomic in its type a shared reference to it
+    /// would promise that nothing behind it is written, and optimised builds drop those writes.
+    areas: [Counter; 0],
 }
 
 /// One CPU's counters, away from its slot's line, and what a drain of the slot has taken so far.
@@ -58,9 +64,10 @@ pub(super) fn block_bytes(slots: u32, nodes: u32) -> usize {
 }
 
 impl Cache {
-    /// A header with `name`, which the caller checked for length.
+    /// A header for the block at `block`, with `name`, which the caller checked for length.
     #[allow(clippy::too_many_arguments, reason = "a constructor of plain fields")]
     pub(super) fn new(
+        block: *mut u8,
         arena: &'static Arena,
         backend: &'static dyn PerCpu,
         geometry: Geometry,
@@ -72,7 +79,21 @@ impl Cache {
         let mut bytes = [0; MAX_NAME + 1];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         let shape = Shape::new(geometry.sheaf_capacity);
-        Self { arena, backend, geometry, shape, flags, id, counts_hits, cookie: 0, swap_mask: 0, name: bytes }
+        let slots = Slots(block.wrapping_add(SLOTS_AT).cast());
+        Self {
+            slots,
+            arena,
+            backend,
+            geometry,
+            shape,
+            flags,
+            id,
+            counts_hits,
+            cookie: 0,
+            swap_mask: 0,
+            name: bytes,
+            areas: [],
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -90,7 +111,7 @@ impl Cache {
     }
 
     pub fn slots(&self) -> Slots {
-        Slots((&raw const *self).cast::<u8>().wrapping_add(SLOTS_AT).cast_mut().cast())
+        self.slots
     }
 
     fn cpu_area(&self, cpu: Cpu) -> *mut CpuArea {
