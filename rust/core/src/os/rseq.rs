@@ -20,7 +20,7 @@ pub(crate) const SIGNATURE: u32 = 0xd428_bc00;
 
 const AREA_BYTES: u32 = 32;
 
-// Our area, in the static TLS block, and the offset word that every fast path loads.
+// Our area, in the static TLS block, and the offset word that every fast path loads: a constructor asks for it at load time.
 #[cfg(target_arch = "x86_64")]
 global_asm!(
     ".pushsection .tdata.haybarn_rseq,\"awT\",@progbits",
@@ -32,18 +32,27 @@ global_asm!(
     ".long 0, -1, 0, 0, 0, 0, 0, 0",
     ".size haybarn_rseq_area, 32",
     ".popsection",
-    ".pushsection .data.haybarn_rseq_offset,\"aw\",@progbits",
+    ".pushsection .bss.haybarn_rseq_offset,\"aw\",@nobits",
     ".balign 8",
     ".hidden haybarn_rseq_offset",
     ".globl haybarn_rseq_offset",
     ".type haybarn_rseq_offset, @object",
-    "haybarn_rseq_offset:",
-    ".quad haybarn_rseq_area@tpoff",
+    "haybarn_rseq_offset: .zero 8",
     ".size haybarn_rseq_offset, 8",
+    ".popsection",
+    // A data word cannot ask for the offset of a thread-local in a shared library (lld refuses TPOFF64 there).
+    ".pushsection .text.haybarn_rseq_init,\"ax\",@progbits",
+    "8: mov rax, qword ptr [rip + haybarn_rseq_area@GOTTPOFF]",
+    "mov qword ptr [rip + haybarn_rseq_offset], rax",
+    "ret",
+    ".popsection",
+    ".pushsection .init_array.00001,\"aw\",@init_array",
+    ".balign 8",
+    ".quad 8b",
     ".popsection",
 );
 
-// The same for aarch64, whose assemblers have no data relocation for a TLS offset: a constructor asks for it at load time.
+// The same for aarch64.
 #[cfg(target_arch = "aarch64")]
 global_asm!(
     ".pushsection .tdata.haybarn_rseq,\"awT\",@progbits",
