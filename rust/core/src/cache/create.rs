@@ -63,14 +63,14 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
         registry.free_ids.push(id);
         return Err(out_of_memory("the cache's own block"));
     };
-    let counting = args.count_hits;
-    let backend = backend(arena.kind, &arena.named, counting);
-    let mut header = Cache::new(arena, backend, geometry, flags, id, counting || arena.kind != BackendKind::Rseq, name);
+    let backend = backend(arena.kind, &arena.named, args.count_hits);
+    let counts_hits = args.count_hits || arena.kind != BackendKind::Rseq;
+    let place = core::ptr::with_exposed_provenance_mut::<Cache>(block);
+    let mut header = Cache::new(place.cast(), arena, backend, geometry, flags, id, counts_hits, name);
     if args.encode_freeptr {
         header.cookie = cookie();
         header.swap_mask = u64::MAX;
     }
-    let place = core::ptr::with_exposed_provenance_mut::<Cache>(block);
     // SAFETY: the block is ours and large enough; nobody knows the cache yet.
     let cache = unsafe {
         place.write(header);
