@@ -7,7 +7,7 @@
 
 use super::arena::Arena;
 use crate::pages::NodeId;
-use crate::percpu::{Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots};
+use crate::percpu::{BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots};
 use crate::sheaf::{Barn, Shape};
 use crate::slab::NodeSlabs;
 use crate::slab::flags::SlabFlags;
@@ -162,11 +162,15 @@ impl Cache {
     pub(super) unsafe fn write_areas(&self) {
         let total = self.arena.slots as Cpu;
         // With several nodes every free must look whose object it has: mask 0 sends it to the slow path.
-        let mask = if self.arena.nodes > 1 { 0 } else { self.shape.mask() as u64 };
+        // The backends with a flag keep their sheaves where the counting sequences look: there these must miss, frees by the
+        // mask, allocations by a count that is full.
+        let sequences = self.arena.kind == BackendKind::Rseq;
+        let mask = if sequences && self.arena.nodes == 1 { self.shape.mask() as u64 } else { 0 };
+        let hits = if sequences { 0 } else { u64::MAX };
         // SAFETY: all inside the block, by the caller's word.
         unsafe {
             for cpu in -(NEGATIVE_SLOTS as Cpu)..total {
-                self.slots().of(cpu).write(Slot { mask, ..Slot::closed() });
+                self.slots().of(cpu).write(Slot { mask, hits, ..Slot::closed() });
             }
             for cpu in 0..total {
                 let stats = core::array::from_fn(|_| Counter::new());
