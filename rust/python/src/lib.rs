@@ -1,1 +1,45 @@
-//! Python binding of haybarn.
+//! Python binding of haybarn: converts arguments and guards lifetimes; every algorithm is in the core.
+
+mod args;
+mod cache;
+mod errors;
+mod flags;
+mod gate;
+mod geometry;
+mod guarded;
+mod methods;
+mod object;
+mod registry;
+mod report;
+mod state;
+mod tally;
+
+use pyo3::prelude::*;
+
+/// The binary half of the package `haybarn`.
+#[pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::cache::KmemCache;
+    #[pymodule_export]
+    use crate::geometry::{Geometry, geometry};
+    #[pymodule_export]
+    use crate::report::{all_stats, caches, info, slabinfo};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::register(module)
+    }
+}
+
+/// What a table or a raw type adds to the module; the lab's parts add their own line here.
+fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    errors::register(module)?;
+    flags::register(module)?;
+    object::register(module)?;
+    object::install(&module.py().get_type::<cache::KmemCache>())?;
+    registry::register(module)
+}

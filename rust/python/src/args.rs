@@ -1,0 +1,105 @@
+//! Python arguments into Rust numbers: wrong types are a `TypeError`, numbers that do not fit a `BadArgumentError` that
+//! names argument, cache and legal range. What is legal within the type, the core decides.
+#![forbid(unsafe_code)]
+
+use haybarn::slab::flags::SlabFlags;
+use haybarn::slab::geometry::{MAX_ALIGN, MAX_MIN_ORDER, MAX_SHEAF_CAPACITY, MAX_SIZE};
+use pyo3::Borrowed;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+use crate::errors::{self, Kind};
+
+/// A keyword argument: `None` in here when it was left out (Python's own `None` is a value like any other).
+pub(crate) struct Given<'py>(pub(crate) Option<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(value.to_owned())))
+    }
+}
+
+/// Arguments as they come from Python, on their way to one cache (or to `geometry`, which has no name).
+pub(crate) struct Args<'a, 'py> {
+    pub(crate) py: Python<'py>,
+    /// The cache's name; empty where there is none.
+    pub(crate) cache: &'a str,
+}
+
+impl Args<'_, '_> {
+    pub(crate) fn size(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.number("size", value, || format!("1 to {MAX_SIZE} bytes"))
+    }
+
+    pub(crate) fn align(&self, value: &Given<'_>) -> PyResult<usize> {
+        self.number_or_zero("align", value, || format!("0 or a power of two up to {MAX_ALIGN} bytes"))
+    }
+
+    pub(crate) fn sheaf_capacity(&self, value: &Given<'_>) -> PyResult<u32> {
+        self.number_or_zero("sheaf_capacity", value, || format!("0 to {MAX_SHEAF_CAPACITY} objects"))
+    }
+
+    pub(crate) fn min_order(&self, value: &Given<'_>) -> PyResult<u8> {
+        self.number_or_zero("min_order", value, || format!("0 to {MAX_MIN_ORDER}"))
+    }
+
+    pub(crate) fn freeptr_offset(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
+        let legal = || "None, or a multiple of 8 below the size".into();
+        value.map(|value| self.number("freeptr_offset", value, legal)).transpose()
+    }
+
+    pub(crate) fn cpus(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u32>> {
+        value.map(|value| self.number("cpus", value, || format!("1 to {}", u32::MAX))).transpose()
+    }
+
+    pub(crate) fn count(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.number("n", value, || format!("0 to {} objects", isize::MAX))
+    }
+
+    /// An `int` or a `SlabFlags`; a bit that no flag has is an error, a flag that caches do not take yet is the core's.
+    pub(crate) fn flags(&self, value: &Given<'_>) -> PyResult<SlabFlags> {
+        let legal = || format!("SlabFlags, bits of {:#x}", SlabFlags::all().bits());
+        let bits: u32 = self.number_or_zero("flags", value, legal)?;
+        SlabFlags::from_bits(bits).ok_or_else(|| self.bad("flags", &format!("{bits:#x}"), &legal()))
+    }
+
+    /// A number for `argument`, or the error for one that does not fit `T`.
+    fn number<T>(&self, argument: &str, value: &Bound<'_, PyAny>, legal: impl FnOnce() -> String) -> PyResult<T>
+    where
+        T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>,
+    {
+        value.extract::<T>().map_err(|error| {
+            if error.is_instance_of::<PyOverflowError>(self.py) {
+                let given = value.str().map_or_else(|_| "a huge number".into(), |text| text.to_string());
+                self.bad(argument, &given, &legal())
+            } else if value.is_instance_of::<PyInt>() || !error.is_instance_of::<PyTypeError>(self.py) {
+                error
+            } else {
+                self.wrong_type(argument, "an int", value)
+            }
+        })
+    }
+
+    fn number_or_zero<T>(&self, argument: &str, value: &Given<'_>, legal: impl FnOnce() -> String) -> PyResult<T>
+    where
+        T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr> + Default,
+    {
+        value.0.as_ref().map_or_else(|| Ok(T::default()), |value| self.number(argument, value, legal))
+    }
+
+    #[cold]
+    fn bad(&self, argument: &str, value: &str, legal: &str) -> PyErr {
+        let of = if self.cache.is_empty() { String::new() } else { format!("cache '{}': ", self.cache) };
+        errors::error(self.py, Kind::BadArgument, format!("{of}{argument} = {value} is not legal: {legal}"))
+    }
+
+    #[cold]
+    fn wrong_type(&self, argument: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+        let of = if self.cache.is_empty() { String::new() } else { format!("cache '{}': ", self.cache) };
+        let given = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+        PyTypeError::new_err(format!("{of}{argument} must be {wanted}, not '{given}'"))
+    }
+}

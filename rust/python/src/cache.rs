@@ -1,0 +1,94 @@
+//! `KmemCache`: the cache behind its gate and what its objects need to know of it. Its Python methods are in
+//! `methods.rs`, the two hot ones in `object/`.
+#![forbid(unsafe_code)]
+
+use haybarn::{Arena, CacheArgs, CacheInfo, CacheStats, Error, RawCache, SlabFlags, Stat};
+use pyo3::prelude::*;
+
+use crate::errors::{self, Kind};
+use crate::guarded::{Gone, Guarded};
+
+/// A cache of objects of one size; see the stub for its Python documentation.
+#[pyclass(frozen, weakref, immutable_type, module = "haybarn")]
+pub(crate) struct KmemCache {
+    pub(crate) guarded: Guarded,
+    pub(crate) name: String,
+    /// What does not change.
+    pub(crate) info: CacheInfo,
+    /// Bytes that an object's buffer shows.
+    pub(crate) object_size: usize,
+    /// Bytes that an object takes in its slab.
+    pub(crate) slab_size: usize,
+    /// Its key in the registry.
+    pub(crate) serial: u64,
+}
+
+/// A cache's counters and sums at one moment; exact when the cache is quiet.
+pub(crate) struct Stats {
+    hits: Option<(u64, u64)>,
+    pub(crate) core: CacheStats,
+}
+
+impl Stats {
+    /// A counter, summed over the CPUs.
+    pub(crate) fn get(&self, stat: Stat) -> u64 {
+        let counted = self.core.get(stat);
+        // Every object comes or goes either way, so that what did not take the slow path was a hit.
+        match (stat, self.hits) {
+            (Stat::AllocFastpath, Some((allocs, _))) => allocs.saturating_sub(self.core.get(Stat::AllocSlowpath)),
+            (Stat::FreeFastpath, Some((_, frees))) => frees.saturating_sub(self.core.get(Stat::FreeSlowpath)),
+            _ => counted,
+        }
+    }
+}
+
+impl KmemCache {
+    /// Creates the cache in the process's arena.
+    pub(crate) fn create(name: &str, size: usize, args: &CacheArgs, serial: u64) -> Result<Self, Error> {
+        // What PANIC means to Python is an exception, which every failure is.
+        let calm = CacheArgs { flags: args.flags - SlabFlags::PANIC, count_hits: false, ..args.clone() };
+        let raw = RawCache::create(Arena::global()?, name, size, &calm)?;
+        let mut info = raw.info();
+        info.flags |= args.flags;
+        Ok(Self {
+            // The core's own counting of hits costs more than the rest of its fast path; see `tally`.
+            guarded: Guarded::new(raw, args.count_hits && !info.counts_hits),
+            name: info.name.clone(),
+            object_size: info.object_size,
+            slab_size: info.slab_size,
+            info,
+            serial,
+        })
+    }
+
+    /// The statistics, with the hits of the core's inlined paths where they are counted here.
+    pub(crate) fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        let core = self.inside(py, |raw| py.detach(|| raw.stats()))?;
+        Ok(Stats { hits: self.guarded.tally(), core })
+    }
+
+    /// Runs `call` with the core cache, which is not destroyed meanwhile.
+    pub(crate) fn inside<R>(&self, py: Python<'_>, call: impl FnOnce(RawCache) -> R) -> PyResult<R> {
+        self.guarded.enter(py, true, call).map_err(|gone| self.gone(py, gone))
+    }
+
+    /// The error for a use that the cache's state forbids.
+    #[cold]
+    pub(crate) fn gone(&self, py: Python<'_>, gone: Gone) -> PyErr {
+        let text = match gone {
+            Gone::Closed => {
+                format!("cache '{}' is closed: it was left by `with` and gives out no new objects", self.name)
+            }
+            Gone::Destroyed => format!("cache '{}' is destroyed: create it again under this name", self.name),
+        };
+        errors::error(py, Kind::CacheDestroyed, text)
+    }
+
+    /// The error for memory that is not to be had.
+    #[cold]
+    pub(crate) fn out_of_memory(&self, py: Python<'_>, objects: usize) -> PyErr {
+        let text =
+            format!("cache '{}': out of memory for {objects} object(s) of {} bytes", self.name, self.object_size);
+        errors::error(py, Kind::OutOfMemory, text)
+    }
+}

@@ -1,0 +1,122 @@
+//! The error hierarchy: one row per class, and how the core's errors become Python's.
+#![forbid(unsafe_code)]
+
+use haybarn::Error;
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+/// One class of the hierarchy; its number is its row in [`ROWS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Kind {
+    Haybarn,
+    UseAfterFree,
+    DoubleFree,
+    WrongCache,
+    CacheDestroyed,
+    BadArgument,
+    CacheBusy,
+    Corruption,
+    OutOfMemory,
+    ObjectInUse,
+    Unavailable,
+}
+
+struct Row {
+    kind: Kind,
+    name: &'static str,
+    builtin: fn(Python<'_>) -> Bound<'_, PyType>,
+    doc: &'static str,
+}
+
+fn builtin<T: PyTypeInfo>(py: Python<'_>) -> Bound<'_, PyType> {
+    py.get_type::<T>()
+}
+
+macro_rules! rows {
+    ($($kind:ident $name:literal $builtin:ident $doc:literal;)*) => {
+        &[$(Row { kind: Kind::$kind, name: $name, builtin: builtin::<$builtin>, doc: $doc }),*]
+    };
+}
+
+/// The first row is the base of the others; each of those is also the builtin that it names.
+const ROWS: &[Row] = rows! {
+    Haybarn "HaybarnError" PyException "Base of every error that haybarn raises.";
+    UseAfterFree "UseAfterFreeError" PyValueError "An object was used after it had been freed.";
+    DoubleFree "DoubleFreeError" PyValueError "An object was freed a second time.";
+    WrongCache "WrongCacheError" PyValueError "An object was given to a cache that it does not come from.";
+    CacheDestroyed "CacheDestroyedError" PyValueError "The cache has been closed or destroyed.";
+    BadArgument "BadArgumentError" PyValueError "An argument is outside its legal range.";
+    CacheBusy "CacheBusyError" PyRuntimeError "The cache cannot be destroyed: objects of it are live.";
+    Corruption "CorruptionError" PyRuntimeError "The consistency check of a cache found damage.";
+    OutOfMemory "OutOfMemoryError" PyMemoryError "Memory for an object or a cache is not to be had.";
+    ObjectInUse "ObjectInUseError" PyBufferError "An object cannot be freed: memoryviews of it are live.";
+    Unavailable "UnavailableError" PyRuntimeError "What was asked for does not exist on this machine.";
+};
+
+static TYPES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
+
+fn types(py: Python<'_>) -> PyResult<&Vec<Py<PyType>>> {
+    TYPES.get_or_try_init(py, || {
+        let mut types: Vec<Py<PyType>> = Vec::with_capacity(ROWS.len());
+        for (at, row) in ROWS.iter().enumerate() {
+            assert_eq!(row.kind as usize, at, "rows and kinds in one order");
+            let bases = match types.first() {
+                None => PyTuple::new(py, [(row.builtin)(py)])?,
+                Some(base) => PyTuple::new(py, [base.bind(py).clone(), (row.builtin)(py)])?,
+            };
+            let names = PyDict::new(py);
+            names.set_item("__module__", "haybarn")?;
+            names.set_item("__doc__", row.doc)?;
+            let made = py.get_type::<PyType>().call1((row.name, bases, names))?;
+            types.push(made.cast_into::<PyType>()?.unbind());
+        }
+        Ok(types)
+    })
+}
+
+/// Adds every class to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    for class in types(py)? {
+        let class = class.bind(py);
+        module.add(class.name()?, class)?;
+    }
+    Ok(())
+}
+
+/// An error of that class with that text.
+#[cold]
+pub(crate) fn error(py: Python<'_>, kind: Kind, text: impl Into<String>) -> PyErr {
+    match types(py) {
+        Ok(types) => PyErr::from_type(types[kind as usize].bind(py).clone(), (text.into(),)),
+        Err(error) => error,
+    }
+}
+
+/// What Python calls an argument of the core.
+pub(crate) fn python_name(argument: &'static str) -> &'static str {
+    if argument == "object_size" { "size" } else { argument }
+}
+
+/// The Python error for an error of the core; its text is the core's.
+#[cold]
+pub(crate) fn from_core(py: Python<'_>, mut error: Error) -> PyErr {
+    if let Error::BadArgument { argument, .. } = &mut error {
+        *argument = python_name(argument);
+    }
+    let kind = match &error {
+        Error::BadArgument { .. } | Error::BadPointer { .. } => Kind::BadArgument,
+        Error::OutOfMemory { .. } => Kind::OutOfMemory,
+        Error::CacheBusy { .. } => Kind::CacheBusy,
+        Error::WrongCache { .. } => Kind::WrongCache,
+        Error::Corruption { .. } => Kind::Corruption,
+        Error::Unavailable { .. } => Kind::Unavailable,
+        // Static caches' own, and what later versions add: the base class fits every one.
+        _ => Kind::Haybarn,
+    };
+    self::error(py, kind, error.to_string())
+}

@@ -1,0 +1,275 @@
+//! A core cache behind its gate: what the core asks of its callers (objects that are live and of this cache, nobody
+//! inside a destroyed one) is kept here, for every Python thread.
+
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use haybarn::sync::Published;
+use haybarn::{AllocFlags, Error, RawCache};
+use pyo3::Python;
+
+use crate::gate::{Gate, Refused};
+use crate::tally::Tally;
+
+/// Below this many objects a closed cache is asked at every free whether that was the last one.
+const ASK_OFTEN: u64 = 64;
+/// How long a caller sleeps, detached from the interpreter, before it looks at a busy gate again.
+const NAP: Duration = Duration::from_micros(50);
+
+/// The cache is closed or destroyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// Left by `with`, objects still live: no new ones.
+    Closed,
+    /// Its memory has gone back.
+    Destroyed,
+}
+
+/// A core cache and its gate.
+pub(crate) struct Guarded {
+    raw: RawCache,
+    gate: Gate,
+    tally: Tally,
+    /// 1 once the core cache has been destroyed; set before the gate opens again.
+    destroyed: Published,
+    /// On a closed cache: objects live when it was last asked, less those freed since.
+    left: Published,
+    /// `left` at which a closed cache is asked again.
+    ask_at: Published,
+}
+
+impl Guarded {
+    /// Takes the core cache over; nobody else may destroy it.
+    pub(crate) fn new(raw: RawCache, count: bool) -> Self {
+        let zero = || Published::new(0);
+        Self { raw, gate: Gate::new(), tally: Tally::new(count), destroyed: zero(), left: zero(), ask_at: zero() }
+    }
+
+    /// One object, or `None` when memory is out; `Err` when the short way is barred (see [`Guarded::alloc_gated`]).
+    #[inline]
+    pub(crate) fn alloc(&self, flags: AllocFlags) -> Result<Option<NonNull<u8>>, ()> {
+        let _pass = self.gate.enter_short().ok_or(())?;
+        let object = self.raw.alloc(flags);
+        if object.is_some() {
+            self.tally.allocated(1);
+        }
+        Ok(object)
+    }
+
+    /// [`Guarded::alloc`] for those whom it turned away: waits for a destroyer, then tries once more.
+    #[cold]
+    pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> Result<Option<NonNull<u8>>, Gone> {
+        let object = self.enter(py, false, |raw| raw.alloc(flags))?;
+        if object.is_some() {
+            self.tally.allocated(1);
+        }
+        Ok(object)
+    }
+
+    /// Gives one object back.
+    ///
+    /// # Safety
+    /// `object` is live, came from this cache, and is the caller's alone to free.
+    #[inline]
+    pub(crate) unsafe fn free(&self, py: Python<'_>, object: NonNull<u8>) {
+        if let Some(_pass) = self.gate.enter_short() {
+            // SAFETY: the caller's promise; a live object keeps the cache from being destroyed.
+            unsafe { self.raw.free(object) }
+            self.tally.freed(1);
+        } else {
+            // SAFETY: as above.
+            unsafe { self.free_gated(py, object) }
+        }
+    }
+
+    /// # Safety
+    /// As [`Guarded::free`].
+    #[cold]
+    unsafe fn free_gated(&self, py: Python<'_>, object: NonNull<u8>) {
+        self.within(py, true, |raw| {
+            // SAFETY: the caller's promise.
+            unsafe { raw.free(object) }
+        });
+        self.tally.freed(1);
+        self.freed_on_closed(py, 1);
+    }
+
+    /// Gives many objects back in one call; lets go of the GIL when there are more than `detach_above`.
+    ///
+    /// # Safety
+    /// Each object is live, of this cache, in the slice once, and the caller's alone to free.
+    pub(crate) unsafe fn free_bulk(&self, py: Python<'_>, objects: &mut [*mut u8], detach_above: usize) {
+        let n = objects.len();
+        let list = Objects(objects);
+        self.within(py, true, move |raw| {
+            let work = move || {
+                // SAFETY: the caller's promise.
+                unsafe { raw.free_bulk(list.whole()) }
+            };
+            if n > detach_above { py.detach(work) } else { work() }
+        });
+        self.tally.freed(n as u64);
+        self.freed_on_closed(py, n as u64);
+    }
+
+    /// Fills `out` with new objects, all or none (`Ok(false)`: memory is out).
+    pub(crate) fn alloc_bulk(
+        &self,
+        py: Python<'_>,
+        flags: AllocFlags,
+        out: &mut [*mut u8],
+        detach_above: usize,
+    ) -> Result<bool, Gone> {
+        let n = out.len();
+        let list = Objects(out);
+        let filled = self.enter(py, false, move |raw| {
+            let work = move || raw.alloc_bulk(flags, list.whole());
+            if n > detach_above { py.detach(work) } else { work() }
+        })?;
+        if filled {
+            self.tally.allocated(n as u64);
+        }
+        Ok(filled)
+    }
+
+    /// Objects allocated and freed by Python so far, if they are counted.
+    pub(crate) fn tally(&self) -> Option<(u64, u64)> {
+        self.tally.read()
+    }
+
+    /// Runs `call` with the core cache, which is not destroyed meanwhile; waits (detached) while a destroyer is at work.
+    /// `closed`: whether a closed cache will do.
+    pub(crate) fn enter<R>(&self, py: Python<'_>, closed: bool, call: impl FnOnce(RawCache) -> R) -> Result<R, Gone> {
+        let _pass = loop {
+            match self.gate.enter(closed) {
+                Ok(pass) => break pass,
+                Err(Refused::Busy) => nap(py),
+                Err(Refused::Closed) => return Err(self.gone()),
+            }
+        };
+        if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw)) }
+    }
+
+    /// [`Guarded::enter`] for those whose object keeps the cache from being destroyed.
+    fn within<R>(&self, py: Python<'_>, closed: bool, call: impl FnOnce(RawCache) -> R) -> R {
+        self.enter(py, closed, call).unwrap_or_else(|gone| unreachable!("live objects in a cache that is {gone:?}"))
+    }
+
+    /// Closes the cache to new objects and destroys it if none is live; gives back how many are.
+    pub(crate) fn close(&self, py: Python<'_>) -> Result<u64, Error> {
+        match self.alone(py, true, RawCache::destroy_alone) {
+            Some(Err(Error::CacheBusy { live, .. })) => {
+                self.expect(live);
+                Ok(live)
+            }
+            Some(Err(other)) => Err(other),
+            Some(Ok(())) | None => Ok(0),
+        }
+    }
+
+    /// Destroys the cache, strictly: with live objects it stays as it was.
+    pub(crate) fn destroy(&self, py: Python<'_>) -> Result<Result<(), Error>, Gone> {
+        self.alone(py, false, RawCache::destroy_alone).ok_or(Gone::Destroyed)
+    }
+
+    /// Closed or destroyed?
+    pub(crate) fn gone(&self) -> Gone {
+        if self.is_destroyed() { Gone::Destroyed } else { Gone::Closed }
+    }
+
+    /// Whether the core cache has been destroyed.
+    pub(crate) fn is_destroyed(&self) -> bool {
+        self.destroyed.read() != 0
+    }
+
+    /// Whether the cache takes no new objects.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.is_closed()
+    }
+
+    /// In the child of a fork: forgets the threads that are not there any more.
+    pub(crate) fn reset_after_fork(&self) {
+        self.gate.reset_after_fork();
+    }
+
+    /// A closed cache goes with its last object: asks the core when the count says that it may have been the last.
+    /// A free that overlapped the closing is not in the count, so the core is asked early, and more often near the end.
+    #[cold]
+    fn freed_on_closed(&self, py: Python<'_>, n: u64) {
+        if !self.is_closed() || self.is_destroyed() {
+            return;
+        }
+        let left = self.left.take(n.wrapping_neg()).wrapping_sub(n) as i64;
+        if left > self.ask_at.read() as i64 {
+            return;
+        }
+        if let Some(Err(Error::CacheBusy { live, .. })) = self.alone(py, true, RawCache::destroy_alone) {
+            self.expect(live);
+        }
+    }
+
+    fn expect(&self, live: u64) {
+        self.left.publish(live);
+        self.ask_at.publish(if live > 2 * ASK_OFTEN { live / 2 } else { ASK_OFTEN });
+    }
+
+    /// Runs `call` with nobody else inside, waiting detached until it is so; `None` if the cache is destroyed already.
+    fn alone(
+        &self,
+        py: Python<'_>,
+        close: bool,
+        call: impl FnOnce(RawCache) -> Result<(), Error>,
+    ) -> Option<Result<(), Error>> {
+        while !self.gate.try_own() {
+            nap(py);
+        }
+        while !self.gate.is_quiet() {
+            nap(py);
+        }
+        let result = (!self.is_destroyed()).then(|| call(self.raw));
+        if let Some(Ok(())) = result {
+            self.destroyed.publish(1);
+        }
+        self.gate.disown(close || self.is_destroyed());
+        result
+    }
+}
+
+impl Drop for Guarded {
+    /// Every object holds a reference to its cache, so nothing is live and nobody is inside.
+    fn drop(&mut self) {
+        if !self.is_destroyed() {
+            // A cache that the core refuses to let go stays in its list, where `haybarn.slabinfo()` shows it.
+            let _ = self.raw.destroy_alone();
+        }
+    }
+}
+
+/// The core's `destroy` for the one who is alone inside.
+trait DestroyAlone {
+    fn destroy_alone(self) -> Result<(), Error>;
+}
+
+impl DestroyAlone for RawCache {
+    fn destroy_alone(self) -> Result<(), Error> {
+        // SAFETY: called by `Guarded::alone` (nobody else is inside the gate, and whoever comes later sees `destroyed`
+        // before using the cache) and by its destructor.
+        unsafe { self.destroy() }
+    }
+}
+
+/// A list of object pointers that may be handed to a closure that runs detached.
+struct Objects<'a>(&'a mut [*mut u8]);
+
+// SAFETY: the pointers are values here; the slice stays borrowed by the caller, who waits for the closure.
+unsafe impl Send for Objects<'_> {}
+
+impl<'a> Objects<'a> {
+    fn whole(self) -> &'a mut [*mut u8] {
+        self.0
+    }
+}
+
+fn nap(py: Python<'_>) {
+    py.detach(|| std::thread::sleep(NAP));
+}

@@ -1,0 +1,176 @@
+//! The Python methods of `KmemCache`, but for the two hot ones (`object/hot.rs`).
+#![forbid(unsafe_code)]
+
+use haybarn::{AllocFlags, CacheArgs};
+use pyo3::exceptions::{PyResourceWarning, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::args::{Args, Given};
+use crate::cache::KmemCache;
+use crate::guarded::Gone;
+use crate::{errors, flags, object, registry, report};
+
+#[pymethods]
+impl KmemCache {
+    #[new]
+    #[pyo3(signature = (name, size, *, align=Given(None), flags=Given(None), sheaf_capacity=Given(None), min_order=Given(None), freeptr_offset=None,
+        count_hits=true))]
+    #[pyo3(text_signature = "(name, size, *, align=0, flags=0, sheaf_capacity=0, min_order=0, freeptr_offset=None, \
+        count_hits=True)")]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python class")]
+    fn new<'py>(
+        py: Python<'py>,
+        name: &str,
+        size: &Bound<'py, PyAny>,
+        align: Given<'_>,
+        flags: Given<'_>,
+        sheaf_capacity: Given<'_>,
+        min_order: Given<'_>,
+        freeptr_offset: Option<&Bound<'py, PyAny>>,
+        count_hits: bool,
+    ) -> PyResult<Bound<'py, Self>> {
+        let args = Args { py, cache: name };
+        let size = args.size(size)?;
+        let args = CacheArgs {
+            align: args.align(&align)?,
+            flags: args.flags(&flags)?,
+            sheaf_capacity: args.sheaf_capacity(&sheaf_capacity)?,
+            freeptr_offset: args.freeptr_offset(freeptr_offset)?,
+            min_order: args.min_order(&min_order)?,
+            count_hits,
+            ..CacheArgs::default()
+        };
+        let cache = Self::create(name, size, &args, registry::next_serial(py)).map_err(|e| errors::from_core(py, e))?;
+        let cache = Bound::new(py, cache)?;
+        registry::add(&cache)?;
+        Ok(cache)
+    }
+
+    /// The name, as given.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes of an object.
+    #[getter]
+    fn object_size(&self) -> usize {
+        self.object_size
+    }
+
+    /// Bytes from one object to the next: the stride.
+    #[getter]
+    fn slab_size(&self) -> usize {
+        self.slab_size
+    }
+
+    /// Bytes: the effective alignment of each object.
+    #[getter]
+    fn align(&self) -> usize {
+        self.info.align
+    }
+
+    /// A slab has 2**order pages.
+    #[getter]
+    fn order(&self) -> u8 {
+        self.info.order
+    }
+
+    /// Objects of a slab.
+    #[getter]
+    fn objs_per_slab(&self) -> u32 {
+        self.info.objs_per_slab
+    }
+
+    /// Slabs with free objects that a node keeps before it gives wholly free ones back.
+    #[getter]
+    fn min_partial(&self) -> u32 {
+        self.info.min_partial
+    }
+
+    /// Objects of a sheaf; 0: no sheaves.
+    #[getter]
+    fn sheaf_capacity(&self) -> u32 {
+        self.info.sheaf_capacity
+    }
+
+    /// The flags, as given.
+    #[getter]
+    fn flags<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        flags::to_python(py, self.info.flags)
+    }
+
+    /// A list of n new objects, all or nothing; their bytes are zero if asked.
+    #[pyo3(signature = (n, *, zero=false))]
+    fn alloc_bulk<'py>(this: &Bound<'py, Self>, n: &Bound<'py, PyAny>, zero: bool) -> PyResult<Bound<'py, PyList>> {
+        let n = Args { py: this.py(), cache: &this.get().name }.count(n)?;
+        object::alloc_many(this, n, if zero { AllocFlags::ZERO } else { AllocFlags::empty() })
+    }
+
+    /// Frees every object of a sequence, or none of them: all are checked first.
+    #[pyo3(signature = (objs, /))]
+    fn free_bulk(this: &Bound<'_, Self>, objs: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = this.py();
+        let list = match objs.cast::<PyTuple>() {
+            Ok(tuple) => tuple.clone(),
+            Err(_) => py.get_type::<PyTuple>().call1((objs,))?.cast_into::<PyTuple>()?,
+        };
+        object::free_many(this, &list)
+    }
+
+    /// The counters and `objects`, `total_objects`, `slabs`, `partial`.
+    #[pyo3(name = "stats")]
+    fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        report::stats(py, &self.stats(py)?)
+    }
+
+    /// Gives wholly free slabs back; how many.
+    fn shrink(&self, py: Python<'_>) -> PyResult<u64> {
+        self.inside(py, |raw| py.detach(|| raw.shrink()))
+    }
+
+    /// Checks the whole cache; CorruptionError lists what is wrong.
+    fn validate(&self, py: Python<'_>) -> PyResult<()> {
+        self.inside(py, |raw| py.detach(|| raw.validate()))?.map_err(|error| errors::from_core(py, error))
+    }
+
+    /// Destroys the cache; with live objects it raises CacheBusyError and stays usable.
+    fn destroy(&self, py: Python<'_>) -> PyResult<()> {
+        match self.guarded.destroy(py) {
+            Ok(result) => result.map_err(|error| errors::from_core(py, error)),
+            Err(gone) => Err(self.gone(py, gone)),
+        }
+    }
+
+    fn __enter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        let cache = this.get();
+        if cache.guarded.is_closed() {
+            return Err(cache.gone(this.py(), cache.guarded.gone()));
+        }
+        Ok(this.clone())
+    }
+
+    #[pyo3(signature = (*_exc_info))]
+    fn __exit__(&self, py: Python<'_>, _exc_info: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let live = self.guarded.close(py).map_err(|error| errors::from_core(py, error))?;
+        if live == 0 {
+            return Ok(());
+        }
+        let text = format!(
+            "cache '{}' was left with {live} live object(s): it takes no new ones and goes when the last of them goes",
+            self.name
+        );
+        let text = std::ffi::CString::new(text).map_err(|_| PyTypeError::new_err("a name with a NUL"))?;
+        PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match (self.guarded.is_closed(), self.guarded.gone()) {
+            (false, _) => "",
+            (true, Gone::Closed) => ", closed",
+            (true, Gone::Destroyed) => ", destroyed",
+        };
+        format!("<haybarn.KmemCache '{}', {} bytes{state}>", self.name, self.object_size)
+    }
+}

@@ -1,0 +1,215 @@
+//! `KmemCache.alloc` and `KmemCache.free` as plain C functions: an ordinary method of a `#[pyclass]` costs about as much
+//! as the allocation itself.
+
+use std::cell::UnsafeCell;
+use std::ptr::{self, NonNull};
+
+use haybarn::AllocFlags;
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::layout::{SlabObject, kmem_cache, raise};
+use super::{shells, slots};
+use crate::cache::KmemCache;
+use crate::errors::{self, Kind};
+
+/// The rows of the two methods; the interpreter keeps pointers to them.
+struct Rows(UnsafeCell<[ffi::PyMethodDef; 2]>);
+
+// SAFETY: never written.
+unsafe impl Sync for Rows {}
+
+static ROWS: Rows = Rows(UnsafeCell::new([
+    ffi::PyMethodDef {
+        ml_name: c"alloc".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: alloc },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: c"alloc($self, /, *, zero=False)\n--\n\nA new object; its bytes are zero if asked, else whatever was there.\n\n\
+            Raises OutOfMemoryError (a MemoryError), or CacheDestroyedError once the cache is closed or destroyed."
+            .as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"free".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: free },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"free($self, obj, /)\n--\n\nGives an object of this cache back; the same as obj.free().\n\n\
+            Raises WrongCacheError, DoubleFreeError or ObjectInUseError; the object is then as it was."
+            .as_ptr(),
+    },
+]));
+
+/// Adds the methods to the class while it is being built; instances do not exist yet.
+pub(crate) fn install(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
+    let this = class.as_type_ptr();
+    for row in 0..2 {
+        // SAFETY: attached; the row is static; the class is a live type whose dictionary is complete; a new name in it is
+        // announced by `PyType_Modified`.
+        unsafe {
+            let row = ROWS.0.get().cast::<ffi::PyMethodDef>().add(row);
+            let method = Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(this, row))?;
+            if ffi::PyDict_SetItemString((*this).tp_dict, (*row).ml_name, method.as_ptr()) != 0 {
+                return Err(PyErr::fetch(py));
+            }
+            ffi::PyType_Modified(this);
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn alloc(
+    cache: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    positional: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with a `KmemCache` (the method descriptor checks it).
+    let (py, this) = unsafe { (Python::assume_attached(), kmem_cache(Python::assume_attached(), cache)) };
+    let mut flags = AllocFlags::empty();
+    if positional != 0 || !names.is_null() {
+        // SAFETY: the interpreter's promise about the arguments of a fast call.
+        match unsafe { flags_of(py, arguments, positional, names) } {
+            Ok(parsed) => flags = parsed,
+            Err(error) => {
+                raise(py, error);
+                return ptr::null_mut();
+            }
+        }
+    }
+    // SAFETY: attached, and the type is ready since the module is.
+    let Some(shell) = (unsafe { shells::new(slots::type_object()) }) else { return ptr::null_mut() };
+    let address = match this.guarded.alloc(flags) {
+        Ok(Some(address)) => address,
+        // SAFETY: attached; the shell is ours.
+        failed => match unsafe { alloc_again(py, this, flags, shell, failed) } {
+            Some(address) => address,
+            None => return ptr::null_mut(),
+        },
+    };
+    // SAFETY: the shell is fresh; the address is a live object of the cache, to which a new reference is handed over.
+    unsafe {
+        SlabObject::fill(shell, address, NonNull::new_unchecked(ffi::Py_NewRef(cache)));
+    }
+    shell.as_ptr().cast()
+}
+
+/// The first try met a gate with a flag up, or no memory: waits and tries again, or raises and retires the shell.
+///
+/// # Safety
+/// Attached; the shell is from `shells::new` and not filled.
+#[cold]
+unsafe fn alloc_again(
+    py: Python<'_>,
+    this: &KmemCache,
+    flags: AllocFlags,
+    shell: NonNull<SlabObject>,
+    failed: Result<Option<NonNull<u8>>, ()>,
+) -> Option<NonNull<u8>> {
+    let again = match failed {
+        Ok(none) => Ok(none),
+        Err(()) => this.guarded.alloc_gated(py, flags),
+    };
+    let error = match again {
+        Ok(Some(address)) => return Some(address),
+        Ok(None) => this.out_of_memory(py, 1),
+        Err(gone) => this.gone(py, gone),
+    };
+    // SAFETY: the caller's promise; nobody has seen the shell.
+    unsafe { shells::retire(shell) };
+    raise(py, error);
+    None
+}
+
+/// `zero=` by keyword, nothing else.
+///
+/// # Safety
+/// The arguments of a `METH_FASTCALL | METH_KEYWORDS` function.
+#[cold]
+unsafe fn flags_of(
+    py: Python<'_>,
+    arguments: *const *mut ffi::PyObject,
+    positional: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> PyResult<AllocFlags> {
+    if positional != 0 {
+        return Err(PyTypeError::new_err(format!("alloc() takes no positional arguments ({positional} given)")));
+    }
+    let mut flags = AllocFlags::empty();
+    // SAFETY: `names` is a tuple of strings, with one value each in `arguments`.
+    let (names, n) = unsafe {
+        let names = Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<pyo3::types::PyTuple>();
+        let n = names.len();
+        (names, n)
+    };
+    for at in 0..n {
+        let name = names.get_item(at)?;
+        if name.extract::<&str>()? != "zero" {
+            return Err(PyTypeError::new_err(format!("alloc() got an unexpected keyword argument '{name}'")));
+        }
+        // SAFETY: as above.
+        let value = unsafe { Bound::from_borrowed_ptr(py, *arguments.add(at)) };
+        let zero = value
+            .extract::<bool>()
+            .map_err(|_| PyTypeError::new_err(format!("alloc(): zero must be a bool, not '{}'", type_name(&value))))?;
+        flags.set(AllocFlags::ZERO, zero);
+    }
+    Ok(flags)
+}
+
+fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string())
+}
+
+unsafe extern "C" fn free(cache: *mut ffi::PyObject, object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with a `KmemCache` and any object.
+    let (py, this) = unsafe { (Python::assume_attached(), kmem_cache(Python::assume_attached(), cache)) };
+    // SAFETY: attached, `object` is referenced by the caller.
+    let error = match unsafe { of_cache(py, cache, object) } {
+        Ok(object) => match object.state.free() {
+            Ok(()) => {
+                // SAFETY: the state has just gone from live to freed, which happens once; the object is of this cache.
+                unsafe {
+                    this.guarded.free(py, object.address());
+                    return ffi::Py_NewRef(ffi::Py_None());
+                }
+            }
+            Err(refusal) => object.refused(py, refusal, true),
+        },
+        Err(error) => error,
+    };
+    raise(py, error);
+    ptr::null_mut()
+}
+
+/// `object` as a wrapper of that cache.
+///
+/// # Safety
+/// `cache` is a `KmemCache`; both are referenced for `'a`.
+#[inline]
+pub(super) unsafe fn of_cache<'a>(
+    py: Python<'a>,
+    cache: *mut ffi::PyObject,
+    object: *mut ffi::PyObject,
+) -> PyResult<&'a SlabObject> {
+    // SAFETY: both are live objects.
+    unsafe {
+        if ffi::Py_TYPE(object) != slots::type_object() {
+            let given = type_name(&Bound::from_borrowed_ptr(py, object));
+            let name = &kmem_cache(py, cache).name;
+            return Err(PyTypeError::new_err(format!("cache '{name}': only a SlabObject can be freed, not '{given}'")));
+        }
+        let object = SlabObject::from_ptr(object);
+        if object.cache_ptr() != cache { Err(wrong_cache(py, cache, object)) } else { Ok(object) }
+    }
+}
+
+#[cold]
+unsafe fn wrong_cache(py: Python<'_>, cache: *mut ffi::PyObject, object: &SlabObject) -> PyErr {
+    // SAFETY: the caller's promise.
+    let name = unsafe { &kmem_cache(py, cache).name };
+    let (owner, address) = (&object.cache(py).name, object.address().as_ptr());
+    let text = format!("cache '{name}' does not own the object at {address:p}: it belongs to cache '{owner}'");
+    errors::error(py, Kind::WrongCache, text)
+}

@@ -1,0 +1,172 @@
+//! Methods and attributes of `SlabObject`.
+
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_char, c_void};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::layout::{SlabObject, raise};
+use crate::state::Refusal;
+
+/// A table that the interpreter reads; its rows hold pointers to constants.
+struct Table<T>(UnsafeCell<T>);
+
+// SAFETY: never written.
+unsafe impl<T> Sync for Table<T> {}
+
+static METHODS: Table<[ffi::PyMethodDef; 5]> = Table(UnsafeCell::new([
+    no_arguments(
+        c"free",
+        free,
+        c"free($self, /)\n--\n\nGives the memory back to the cache.\n\n\
+        Raises DoubleFreeError if that has happened already, ObjectInUseError while memoryviews of it are live.",
+    ),
+    no_arguments(
+        c"__enter__",
+        enter,
+        c"__enter__($self, /)\n--\n\nThe object itself; UseAfterFreeError if it has been freed.",
+    ),
+    many_arguments(c"__exit__", exit, c"__exit__($self, /, *exc_info)\n--\n\nFrees the object unless the body has."),
+    no_arguments(
+        c"__sizeof__",
+        sizeof,
+        c"__sizeof__($self, /)\n--\n\nBytes of the wrapper and of the slab memory behind it.",
+    ),
+    ffi::PyMethodDef::zeroed(),
+]));
+
+static ATTRIBUTES: Table<[ffi::PyGetSetDef; 5]> = Table(UnsafeCell::new([
+    attribute(c"address", address, c"Where the memory is (UseAfterFreeError once freed)."),
+    attribute(c"nbytes", nbytes, c"Bytes of the buffer: the cache's object_size."),
+    attribute(c"cache", cache, c"The KmemCache that the object comes from."),
+    attribute(c"freed", freed, c"Whether the memory has gone back to the cache."),
+    END,
+]));
+
+const END: ffi::PyGetSetDef = ffi::PyGetSetDef {
+    name: std::ptr::null(),
+    get: None,
+    set: None,
+    doc: std::ptr::null(),
+    closure: std::ptr::null_mut(),
+};
+
+/// The table for `tp_methods`.
+pub(super) fn methods() -> *mut ffi::PyMethodDef {
+    METHODS.0.get().cast()
+}
+
+/// The table for `tp_getset`.
+pub(super) fn attributes() -> *mut ffi::PyGetSetDef {
+    ATTRIBUTES.0.get().cast()
+}
+
+const fn no_arguments(name: &'static CStr, call: ffi::PyCFunction, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: call },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+const fn many_arguments(name: &'static CStr, call: ffi::PyCFunctionFast, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: call },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+const fn attribute(name: &'static CStr, get: ffi::getter, doc: &'static CStr) -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef {
+        name: name.as_ptr().cast::<c_char>(),
+        get: Some(get),
+        set: None,
+        doc: doc.as_ptr().cast::<c_char>(),
+        closure: std::ptr::null_mut(),
+    }
+}
+
+#[inline]
+fn none() -> *mut ffi::PyObject {
+    // SAFETY: `None` is there as long as the interpreter is, which has called us.
+    unsafe { ffi::Py_NewRef(ffi::Py_None()) }
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    match this.state.free() {
+        Ok(()) => {
+            // SAFETY: the state has just gone from live to freed, which happens once.
+            unsafe { this.cache(py).guarded.free(py, this.address()) };
+            none()
+        }
+        Err(refusal) => {
+            raise(py, this.refused(py, refusal, true));
+            std::ptr::null_mut()
+        }
+    }
+}
+
+unsafe extern "C" fn enter(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    if this.state.is_freed() {
+        raise(py, this.refused(py, Refusal::Freed, false));
+        return std::ptr::null_mut();
+    }
+    // SAFETY: the caller holds a reference.
+    unsafe { ffi::Py_NewRef(object) }
+}
+
+unsafe extern "C" fn exit(
+    object: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let this = unsafe { SlabObject::from_ptr(object) };
+    if this.state.is_freed() {
+        return none();
+    }
+    // SAFETY: as this function was.
+    unsafe { free(object, std::ptr::null_mut()) }
+}
+
+unsafe extern "C" fn sizeof(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    let behind = if this.state.is_freed() { 0 } else { this.cache(py).slab_size };
+    // SAFETY: attached.
+    unsafe { ffi::PyLong_FromSize_t(size_of::<SlabObject>() + behind) }
+}
+
+unsafe extern "C" fn address(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    if this.state.is_freed() {
+        raise(py, this.refused(py, Refusal::Freed, false));
+        return std::ptr::null_mut();
+    }
+    // SAFETY: attached.
+    unsafe { ffi::PyLong_FromSize_t(this.address().as_ptr() as usize) }
+}
+
+unsafe extern "C" fn nbytes(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    unsafe { ffi::PyLong_FromSize_t(SlabObject::from_ptr(object).cache(Python::assume_attached()).object_size) }
+}
+
+unsafe extern "C" fn cache(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance, which holds a reference to its cache.
+    unsafe { ffi::Py_NewRef(SlabObject::from_ptr(object).cache_ptr()) }
+}
+
+unsafe extern "C" fn freed(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    unsafe { ffi::PyBool_FromLong(SlabObject::from_ptr(object).state.is_freed().into()) }
+}

@@ -1,0 +1,31 @@
+//! `SlabObject`, the hot type of the binding: raw slots of the C API instead of a `#[pyclass]`, because creating and
+//! destroying one is what every user of the package pays for.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `layout` | the struct, and the way from a `PyObject` pointer to it |
+//! | `shells` | wrappers kept for reuse |
+//! | `slots` | the type: its table of slots, deallocation, buffers, `len`, repr |
+//! | `methods` | `free`, `with`, `__sizeof__`, attributes |
+//! | `hot` | `KmemCache.alloc` and `KmemCache.free` |
+//! | `bulk` | many at once |
+
+mod bulk;
+mod hot;
+mod layout;
+mod methods;
+mod shells;
+mod slots;
+
+pub(crate) use bulk::{alloc_many, free_many};
+
+use pyo3::prelude::*;
+
+/// Readies the type, adds it to the module, and gives `KmemCache` its two hot methods.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("SlabObject", slots::ready(module.py())?)?;
+    Ok(())
+}
+
+/// The methods that `KmemCache` gets as plain C functions.
+pub(crate) use hot::install;

@@ -1,0 +1,143 @@
+//! The type of `SlabObject`: its slots and their functions.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::ptr::{self, NonNull};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+use super::layout::{SlabObject, raise};
+use super::{methods, shells};
+
+const DOC: &std::ffi::CStr = c"One object of a KmemCache: a writable buffer of the cache's object_size bytes.\n\n\
+Made by KmemCache.alloc() and KmemCache.alloc_bulk(). Goes back to its cache by free(), at the end of `with`, or with its \
+last reference. Thread-safe: of two threads that free one object, one gets DoubleFreeError.";
+
+/// A type object or a table that the interpreter writes to.
+struct Table<T>(UnsafeCell<T>);
+
+// SAFETY: filled in once by `ready` (guarded by the import of the module), afterwards the interpreter's.
+unsafe impl<T> Sync for Table<T> {}
+
+static TYPE: Table<ffi::PyTypeObject> = Table(UnsafeCell::new(PLAIN));
+static BUFFER: Table<ffi::PyBufferProcs> =
+    Table(UnsafeCell::new(ffi::PyBufferProcs { bf_getbuffer: Some(getbuffer), bf_releasebuffer: Some(releasebuffer) }));
+static SEQUENCE: Table<ffi::PySequenceMethods> =
+    // SAFETY: a table of optional function pointers; all zeros is "none".
+    Table(UnsafeCell::new(ffi::PySequenceMethods { sq_length: Some(length), ..unsafe { std::mem::zeroed() } }));
+
+const PLAIN: ffi::PyTypeObject = {
+    // SAFETY: the C API defines an all-zero type object as the starting point of a static type.
+    let mut plain: ffi::PyTypeObject = unsafe { std::mem::zeroed() };
+    plain.ob_base = ffi::PyVarObject { ob_base: ffi::PyObject_HEAD_INIT, ob_size: 0 };
+    plain.tp_name = c"haybarn.SlabObject".as_ptr();
+    plain.tp_basicsize = size_of::<SlabObject>() as ffi::Py_ssize_t;
+    plain.tp_dealloc = Some(dealloc);
+    plain.tp_repr = Some(repr);
+    plain.tp_doc = DOC.as_ptr();
+    plain.tp_weaklistoffset = SlabObject::WEAKREFS_AT as ffi::Py_ssize_t;
+    plain
+};
+
+/// The type.
+#[inline]
+pub(super) fn type_object() -> *mut ffi::PyTypeObject {
+    TYPE.0.get()
+}
+
+/// Fills in what is not constant and readies the type; a second call gives the same type.
+pub(super) fn ready(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+    let this = type_object();
+    // SAFETY: attached; one import at a time runs this, before any instance exists.
+    unsafe {
+        if (*this).tp_dict.is_null() {
+            (*this).tp_as_buffer = BUFFER.0.get();
+            (*this).tp_as_sequence = SEQUENCE.0.get();
+            (*this).tp_methods = methods::methods();
+            (*this).tp_getset = methods::attributes();
+            set_flags(this);
+            if ffi::PyType_Ready(this) != 0 {
+                return Err(PyErr::fetch(py));
+            }
+        }
+        Ok(Bound::from_borrowed_ptr(py, this.cast()).cast_into_unchecked::<PyType>())
+    }
+}
+
+/// No base type for others, no instances by calling it.
+#[cfg(not(Py_GIL_DISABLED))]
+unsafe fn set_flags(this: *mut ffi::PyTypeObject) {
+    // SAFETY: the caller readies the type.
+    unsafe { (*this).tp_flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION };
+}
+
+#[cfg(Py_GIL_DISABLED)]
+unsafe fn set_flags(this: *mut ffi::PyTypeObject) {
+    // SAFETY: the caller readies the type.
+    unsafe { *(*this).tp_flags.get_mut() = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION };
+}
+
+/// The last reference is gone: what was not freed is freed now.
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter, attached, with an instance whose last reference is gone; nothing of it is
+    // exported, since every buffer holds a reference.
+    unsafe {
+        let py = Python::assume_attached();
+        let this = SlabObject::from_ptr(object);
+        if !this.weakrefs.is_null() {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+        if this.state.free().is_ok() {
+            this.cache(py).guarded.free(py, this.address());
+        }
+        let cache = this.cache_ptr();
+        shells::retire(NonNull::new_unchecked(object.cast()));
+        ffi::Py_DECREF(cache);
+    }
+}
+
+/// Counts one more buffer first, so that no free can come in between.
+unsafe extern "C" fn getbuffer(object: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> c_int {
+    // SAFETY: called by the interpreter, attached, with an instance and a view to fill in.
+    unsafe {
+        let py = Python::assume_attached();
+        let this = SlabObject::from_ptr(object);
+        (*view).obj = ptr::null_mut();
+        if let Err(refusal) = this.state.export() {
+            raise(py, this.refused(py, refusal, false));
+            return -1;
+        }
+        let size = this.cache(py).object_size as ffi::Py_ssize_t;
+        let filled = ffi::PyBuffer_FillInfo(view, object, this.address().as_ptr().cast::<c_void>(), size, 0, flags);
+        if filled != 0 {
+            this.state.unexport();
+        }
+        filled
+    }
+}
+
+unsafe extern "C" fn releasebuffer(object: *mut ffi::PyObject, _view: *mut ffi::Py_buffer) {
+    // SAFETY: called by the interpreter once for each view that `getbuffer` filled in.
+    unsafe { SlabObject::from_ptr(object) }.state.unexport();
+}
+
+unsafe extern "C" fn length(object: *mut ffi::PyObject) -> ffi::Py_ssize_t {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    unsafe { SlabObject::from_ptr(object).cache(Python::assume_attached()).object_size as ffi::Py_ssize_t }
+}
+
+unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    let cache = this.cache(py);
+    let freed = if this.state.is_freed() { ", freed" } else { "" };
+    let text = format!(
+        "<haybarn.SlabObject of '{}', {} bytes at {:p}{freed}>",
+        cache.name,
+        cache.object_size,
+        this.address().as_ptr()
+    );
+    PyString::new(py, &text).into_ptr()
+}
