@@ -1,0 +1,61 @@
+"""Object caches on the Linux kernel's newest slab allocator design: sheaves over barns over lock-free slabs.
+
+>>> from haybarn import KmemCache
+>>> with KmemCache("frame", 1500, align=64) as cache:
+...     with cache.alloc(zero=True) as obj:
+...         memoryview(obj)[:5] = b"hello"
+
+A `KmemCache` gives out objects of one size; an object is a writable buffer that NumPy, ctypes, sockets and files accept,
+and goes back to its cache by `free()`, at the end of `with`, or with its last reference. Mistakes raise one of the errors
+under `HaybarnError`; none of them can corrupt memory. Everything here may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from haybarn._core import (
+    BadArgumentError,
+    CacheBusyError,
+    CacheDestroyedError,
+    CorruptionError,
+    DoubleFreeError,
+    Geometry,
+    HaybarnError,
+    KmemCache,
+    ObjectInUseError,
+    OutOfMemoryError,
+    SlabFlags,
+    SlabObject,
+    UnavailableError,
+    UseAfterFreeError,
+    WrongCacheError,
+    __version__,
+    caches,
+    geometry,
+    info,
+    slabinfo,
+    stats,
+)
+
+__all__ = [
+    "BadArgumentError",
+    "CacheBusyError",
+    "CacheDestroyedError",
+    "CorruptionError",
+    "DoubleFreeError",
+    "Geometry",
+    "HaybarnError",
+    "KmemCache",
+    "ObjectInUseError",
+    "OutOfMemoryError",
+    "SlabFlags",
+    "SlabObject",
+    "UnavailableError",
+    "UseAfterFreeError",
+    "WrongCacheError",
+    "__version__",
+    "caches",
+    "geometry",
+    "info",
+    "slabinfo",
+    "stats",
+]
