@@ -26,14 +26,16 @@ def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
-def cargo(session: nox.Session, *args: str, flags: str = "", folder: str = "") -> None:
-    """Runs cargo; another set of compiler flags gets a folder of its own."""
+def cargo(session: nox.Session, *args: str, flags: str = "", folder: str = "", silent: bool = False) -> str:
+    """Runs cargo; another set of compiler flags gets a folder of its own. Returns what it printed, if silent."""
     env = {"CARGO_TARGET_DIR": str(TARGET / folder), "CARGO_TERM_COLOR": "never"}
     if flags:
         env["RUSTFLAGS"] = flags
         # A model explores states, not nanoseconds: link-time optimisation would only cost minutes of building.
         env |= {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
-    session.run("cargo", *args, "--locked", env=env, external=True)
+    # Standard error is left alone: it shows what cargo compiles, and the warnings.
+    printed = session.run("cargo", args[0], "--locked", *args[1:], env=env, external=True, silent=silent, stderr=None)
+    return str(printed) if silent else ""
 
 
 def install(session: nox.Session, *extra: str) -> None:
@@ -69,17 +71,11 @@ def test(session: nox.Session) -> None:
 def models(session: nox.Session) -> None:
     """The models alone: loom explores every interleaving of small ones, shuttle samples large ones."""
     for checker in ("loom", "shuttle"):
-        cargo(
-            session,
-            "test",
-            "-p",
-            "haybarn",
-            "--release",
-            "--lib",
-            f"{checker}_",
-            flags=f"--cfg {checker}",
-            folder=checker,
-        )
+        names = ("-p", "haybarn", "--release", "--lib", f"{checker}_")
+        printed = cargo(session, "test", *names, flags=f"--cfg {checker}", folder=checker, silent=True)
+        session.log("%s", printed.strip())
+        if "running 0 tests" in printed:
+            session.error(f"no test is named {checker}_*: a renamed model would go unnoticed")
 
 
 @nox.session

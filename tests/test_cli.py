@@ -119,3 +119,18 @@ def test_a_reader_that_goes_away_is_no_error():
         timeout=60,
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("reserved_bytes", 1 << 38, "256 GiB"),
+        ("used_bytes", 2 << 20, "2 MiB"),
+        ("used_bytes", 4097, "4097 bytes"),
+        ("used_bytes", 0, "0"),
+        ("cpus", 2048, "2048"),
+        ("gil", True, True),
+    ],
+)
+def test_info_shows_bytes_in_whole_units(name, value, expected):
+    assert importlib.import_module("haybarn.commands.info").shown(name, value) == expected

@@ -43,16 +43,22 @@ def gather() -> dict[str, Any]:
     }
 
 
+def shown(name: str, value: object) -> object:
+    """A fact as the table shows it: bytes in the largest unit that keeps them whole, everything else as it is."""
+    if isinstance(value, bool | None):
+        return value
+    if name.endswith("_bytes") and isinstance(value, int) and value:
+        power = min((value & -value).bit_length() - 1, 30) // 10
+        return f"{value >> 10 * power} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"
+    return str(value)  # no thousands separators: these are identities and settings, not amounts to compare
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints the table or the JSON."""
     facts = gather()
     if args.json:
         output.write_json(args.json, facts)
     if args.json != "-":
-        # No thousands separators: these are identities and settings, not amounts to compare.
-        rows = [
-            (name.replace("_", " "), value if isinstance(value, bool | None) else str(value))
-            for name, value in facts.items()
-        ]
+        rows = [(name.replace("_", " "), shown(name, value)) for name, value in facts.items()]
         output.table("haybarn", ("what", "here"), rows)
     return 0
