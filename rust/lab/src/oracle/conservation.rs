@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::subject::Identity;
 use super::{Census, Counters, Kind, Ledger, Violation, Watched};
 
 /// Checks a cache that nobody uses any more and ends it. Gives its counters as they were before this function touched it.
@@ -23,8 +24,8 @@ pub fn close(watched: Watched, scenario: &'static str, ledger: &Ledger) -> Count
     if ledger.count() > 0 {
         return before.counters;
     }
-    watched.shrink();
-    slabs_are_gone(&watched, &watched.subject.census(), &report);
+    watched.subject.shrink();
+    slabs_are_gone(&watched.subject.census(), &report);
     if let Err((_, why)) = watched.destroy() {
         report(Kind::Lifetime, "an empty cache to be destroyed".into(), why);
     }
@@ -46,24 +47,21 @@ fn everything_came_back(watched: &Watched, census: &Census, report: &dyn Fn(Kind
         let expected = format!("{born} allocations and {died} frees in the allocator's counters");
         report(Kind::Conservation, expected, format!("{allocs} and {frees}"));
     }
-    slabs_add_up(watched, census, report);
+    sums_are_equal(census, report);
 }
 
-fn slabs_are_gone(watched: &Watched, census: &Census, report: &dyn Fn(Kind, String, String)) {
+fn slabs_are_gone(census: &Census, report: &dyn Fn(Kind, String, String)) {
     if census.slabs != 0 {
         let seen = format!("{}: an object of each was lost", census.slabs);
         report(Kind::Conservation, "no slab after everything was given back and shrunk".into(), seen);
     }
-    slabs_add_up(watched, census, report);
+    sums_are_equal(census, report);
 }
 
-fn slabs_add_up(watched: &Watched, census: &Census, report: &dyn Fn(Kind, String, String)) {
-    let known = census.slabs + watched.shrunk();
-    if let Some(counted) = census.slabs_by_counters
-        && counted != known
-    {
-        let expected =
-            format!("slabs made less slabs freed to be the {} held and the {} shrunk", census.slabs, watched.shrunk());
-        report(Kind::Conservation, expected, format!("{counted}"));
+fn sums_are_equal(census: &Census, report: &dyn Fn(Kind, String, String)) {
+    for Identity { what, there, counted } in &census.identities {
+        if there != counted {
+            report(Kind::Conservation, format!("{what}: {there}"), format!("{counted} by the counters"));
+        }
     }
 }

@@ -130,18 +130,29 @@ impl Counters {
 }
 
 /// What an allocator says about one of its caches.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Census {
     /// Objects handed out and not given back.
     pub objects: u64,
     /// Slabs that the cache holds.
     pub slabs: u64,
-    /// Slabs made so far less slabs that frees gave back; none where the allocator does not count them.
-    pub slabs_by_counters: Option<u64>,
+    /// Sums of the allocator's counters that must be equal while nobody uses the cache.
+    pub identities: Vec<Identity>,
     /// Allocations and frees, where the allocator counts each of them exactly.
     pub hits: Option<(u64, u64)>,
     /// The counters of the report.
     pub counters: Counters,
+}
+
+/// Two sums that must be equal.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// What is summed up in two ways.
+    pub what: &'static str,
+    /// The sum by counting what is there.
+    pub there: u64,
+    /// The sum by counting what came and went.
+    pub counted: u64,
 }
 
 /// A subject and the oracle's own count of what it handed out and took back.
@@ -151,7 +162,6 @@ pub struct Watched {
     id: u64,
     size: usize,
     tallies: Box<[CachePadded<Tally>]>,
-    shrunk: AtomicCell<u64>,
 }
 
 #[derive(Default)]
@@ -169,7 +179,7 @@ impl Watched {
         static NEXT: AtomicCell<u64> = AtomicCell::new(0);
         let (id, size) = (NEXT.fetch_add(1), subject.size());
         let tallies = (0..Self::STRIPES).map(|_| CachePadded::default()).collect();
-        Self { subject, id, size, tallies, shrunk: AtomicCell::new(0) }
+        Self { subject, id, size, tallies }
     }
 
     /// A number that no other watched cache of this process has.
@@ -199,19 +209,6 @@ impl Watched {
     pub fn tally(&self) -> (u64, u64) {
         let sum = |of: fn(&Tally) -> &AtomicCell<u64>| self.tallies.iter().map(|tally| of(tally).load()).sum();
         (sum(|tally| &tally.born), sum(|tally| &tally.died))
-    }
-
-    /// Gives free slabs back; how many.
-    pub fn shrink(&self) -> u64 {
-        let slabs = self.subject.shrink();
-        self.shrunk.fetch_add(slabs);
-        slabs
-    }
-
-    /// Slabs that [`Watched::shrink`] gave back so far.
-    #[must_use]
-    pub fn shrunk(&self) -> u64 {
-        self.shrunk.load()
     }
 
     /// Destroys the cache.

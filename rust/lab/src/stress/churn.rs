@@ -33,7 +33,8 @@ impl Work for Churn {
             let index = worker.rng.below(self.caches.len());
             let (watched, live) = (&self.caches[index], &mut live[index]);
             // A goal that jumps makes the set cross sheaves, barns and slabs in both directions; now and then it goes to nothing.
-            if live.len() == goals[index] {
+            // Near is enough: a visit of 16 steps of one object each never changes an even number to an odd one.
+            if live.len().abs_diff(goals[index]) <= 1 {
                 goals[index] = if worker.rng.one_in(4) { 0 } else { worker.rng.below(MOST) };
             }
             for _ in 0..16 {

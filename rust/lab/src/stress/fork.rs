@@ -93,7 +93,7 @@ impl Fork {
             self.step(worker, live, 250);
         }
         for (watched, live) in self.caches.iter().zip(live) {
-            watched.shrink();
+            watched.subject.shrink();
             live.extend(worker.alloc(watched));
             worker.free_all(watched, live);
         }

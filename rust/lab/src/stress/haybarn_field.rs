@@ -3,10 +3,10 @@
 use super::field::{CacheSpec, Field};
 use super::platform;
 use super::rng::Rng;
-use crate::oracle::subject::Counter;
+use crate::oracle::subject::{Counter, Identity};
 use crate::oracle::{Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
-use haybarn::{AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, Error, RawCache, SlabFlags, Stat};
+use haybarn::{AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, RawCache, SlabFlags, Stat};
 use std::ptr::NonNull;
 
 /// An arena for a campaign and the CPUs that its threads may use.
@@ -71,16 +71,8 @@ impl Field for HaybarnField {
             ..CacheArgs::default()
         };
         let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(|error| error.to_string())?;
-        let info = cache.info();
-        // Fast hits are counted exactly where a CPU's slot is held while they are.
-        let exact_hits = spec.count_hits && self.backend != "rseq";
-        Ok(Box::new(HaybarnCache {
-            cache,
-            name,
-            size: spec.size,
-            align: info.align.max(spec.align).max(1),
-            exact_hits,
-        }))
+        let align = cache.info().align.max(spec.align);
+        Ok(Box::new(HaybarnCache { cache, name, size: spec.size, align, counts_hits: spec.count_hits }))
     }
 
     fn enter(&self, thread: u32) {
@@ -103,7 +95,25 @@ struct HaybarnCache {
     name: String,
     size: usize,
     align: usize,
-    exact_hits: bool,
+    counts_hits: bool,
+}
+
+impl HaybarnCache {
+    /// The kernel specification's conservation identities, as far as the cache's counters reach.
+    fn identities(&self, stats: &CacheStats) -> Vec<Identity> {
+        let net = |come: &[Stat], gone: &[Stat]| {
+            let sum = |of: &[Stat]| of.iter().map(|stat| stats.get(*stat)).fold(0, u64::wrapping_add);
+            sum(come).wrapping_sub(sum(gone))
+        };
+        let slabs = net(&[Stat::AllocSlab], &[Stat::FreeSlab, Stat::ShrinkSlab]);
+        let mut identities = vec![Identity { what: "slabs held", there: stats.slabs, counted: slabs }];
+        if self.counts_hits {
+            let come = [Stat::SheafRefill, Stat::FreeFastpath];
+            let counted = net(&come, &[Stat::SheafFlush, Stat::AllocFastpath]);
+            identities.push(Identity { what: "objects in sheaves", there: stats.in_sheaves, counted });
+        }
+        identities
+    }
 }
 
 impl Subject for HaybarnCache {
@@ -120,12 +130,19 @@ impl Subject for HaybarnCache {
     }
 
     fn alloc(&self, zero: bool) -> Option<NonNull<u8>> {
-        self.cache.alloc(if zero { AllocFlags::ZERO } else { AllocFlags::empty() })
+        let flags = if zero { AllocFlags::ZERO } else { AllocFlags::empty() };
+        if self.counts_hits { self.cache.alloc_counted(flags) } else { self.cache.alloc(flags) }
     }
 
     unsafe fn free(&self, object: NonNull<u8>) {
         // SAFETY: the caller's promise is the callee's condition.
-        unsafe { self.cache.free(object) }
+        unsafe {
+            if self.counts_hits {
+                self.cache.free_counted(object);
+            } else {
+                self.cache.free(object);
+            }
+        }
     }
 
     fn alloc_bulk(&self, out: &mut [*mut u8]) -> bool {
@@ -147,13 +164,12 @@ impl Subject for HaybarnCache {
 
     fn census(&self) -> Census {
         let stats = self.cache.stats();
-        let hits = self.exact_hits.then(|| {
+        let hits = self.counts_hits.then(|| {
             let allocs = stats.get(Stat::AllocFastpath) + stats.get(Stat::AllocSlowpath);
             (allocs, stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath))
         });
         let counters = Counters::read(|counter| stats.get(stat(counter)));
-        let slabs_by_counters = Some(stats.get(Stat::AllocSlab).wrapping_sub(stats.get(Stat::FreeSlab)));
-        Census { objects: stats.objects, slabs: stats.slabs, slabs_by_counters, hits, counters }
+        Census { objects: stats.objects, slabs: stats.slabs, identities: self.identities(&stats), hits, counters }
     }
 
     fn validate(&self) -> Result<(), String> {

@@ -40,7 +40,7 @@ impl Work for ShrinkUnderLoad {
         while worker.go_on() && (worker.index != 0 || self.alone || self.loading.load() > 0) {
             let watched = &self.caches[worker.rng.below(self.caches.len())];
             if worker.index == 0 {
-                watched.shrink();
+                watched.subject.shrink();
             }
             if worker.index != 0 || self.alone {
                 load(worker, watched, &mut live);

@@ -1,6 +1,7 @@
 //! A small honest allocator, and the ways in which it can be made to break a rule.
 
 use crossbeam_utils::atomic::AtomicCell;
+use haybarn_lab::oracle::subject::Identity;
 use haybarn_lab::oracle::{Census, Subject};
 use haybarn_lab::stress::{CacheSpec, Field};
 use std::collections::{BTreeMap, HashSet};
@@ -74,6 +75,7 @@ struct State {
     /// How many objects of each slab are free, by its first address.
     slabs: BTreeMap<usize, usize>,
     made: u64,
+    shrunk: u64,
     frees: u64,
     allocs: u64,
 }
@@ -219,7 +221,9 @@ impl Subject for Faulty {
         let mut free = std::mem::take(&mut state.free);
         free.retain(|object| self.slab(&mut state, *object).is_some());
         state.free = free;
-        (before - state.slabs.len()) as u64
+        let gone = (before - state.slabs.len()) as u64;
+        state.shrunk += gone;
+        gone
     }
 
     fn census(&self) -> Census {
@@ -228,7 +232,11 @@ impl Subject for Faulty {
         Census {
             objects: state.live.len() as u64,
             slabs: state.slabs.len() as u64,
-            slabs_by_counters: Some(state.made + u64::from(self.fault == Fault::MiscountsSlabs)),
+            identities: vec![Identity {
+                what: "slabs",
+                there: state.slabs.len() as u64 + u64::from(self.fault == Fault::MiscountsSlabs),
+                counted: state.made - state.shrunk,
+            }],
             hits: Some((state.allocs + more, state.frees)),
             counters: Default::default(),
         }
