@@ -70,5 +70,17 @@ pub fn facts() -> Vec<(&'static str, String)> {
         ("kernel", first_line("/proc/sys/kernel/osrelease")),
         ("thp", first_line("/sys/kernel/mm/transparent_hugepage/enabled")),
         ("load", first_line("/proc/loadavg")),
+        ("haybarn", haybarn()),
     ]
+}
+
+/// What the process's arena runs on, or why there is none.
+fn haybarn() -> String {
+    match haybarn::Arena::global() {
+        Ok(arena) => {
+            let info = arena.info();
+            format!("{}, {:?} form, pages from {}", info.backend, info.form, info.source)
+        }
+        Err(why) => why.to_string(),
+    }
 }

@@ -53,11 +53,14 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::new();
+        for (name, value) in facts() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{name}: {value}");
+        }
         let mut last = "";
         for line in &self.lines {
             if line.row != last {
                 let best = line.best_peer.unwrap_or("none");
-                // Writing to a string cannot fail.
                 let _ = writeln!(text, "\n{} ({}; best peer: {best})", line.row, line.unit);
                 last = line.row;
             }

@@ -3,6 +3,8 @@
 use super::blocks::Target;
 
 mod control;
+mod haybarn_dynamic;
+mod haybarn_static;
 #[cfg(feature = "peers")]
 mod jemalloc;
 mod malloc;
@@ -23,6 +25,9 @@ pub trait Visitor {
 /// Shows every target to `visitor`, in the order of the tables.
 pub fn each<V: Visitor>(visitor: &mut V) {
     visitor.visit::<control::Control>();
+    visitor.visit::<haybarn_static::Static>();
+    visitor.visit::<haybarn_dynamic::Dynamic<haybarn_dynamic::Best>>();
+    visitor.visit::<haybarn_dynamic::Dynamic<haybarn_dynamic::OnPacked>>();
     #[cfg(feature = "peers")]
     visitor.visit::<rusty_alloc::RustyAlloc>();
     #[cfg(feature = "peers")]
