@@ -38,3 +38,8 @@ pub use slab::{
 };
 pub use stats::Stat;
 pub use sync::Form;
+
+/// The README's Rust example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
