@@ -1,0 +1,204 @@
+"""One hierarchy; every error names the argument, the cache and what would be right; the process survives each."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import haybarn
+from haybarn import KmemCache, SlabFlags
+
+BUILTINS = {
+    "UseAfterFreeError": ValueError,
+    "DoubleFreeError": ValueError,
+    "WrongCacheError": ValueError,
+    "CacheDestroyedError": ValueError,
+    "BadArgumentError": ValueError,
+    "CacheBusyError": RuntimeError,
+    "CorruptionError": RuntimeError,
+    "OutOfMemoryError": MemoryError,
+    "ObjectInUseError": BufferError,
+    "UnavailableError": RuntimeError,
+}
+
+
+@pytest.mark.parametrize("name", BUILTINS)
+def test_each_error_is_also_the_builtin(name):
+    error = getattr(haybarn, name)
+    assert issubclass(error, haybarn.HaybarnError)
+    assert issubclass(error, BUILTINS[name])
+    assert error.__module__ == "haybarn"
+    assert error.__qualname__ == name
+    assert error.__doc__
+    with pytest.raises(haybarn.HaybarnError, match="text"):
+        raise error("text")
+
+
+def test_the_base_is_an_exception():
+    assert haybarn.HaybarnError.__bases__ == (Exception,)
+
+
+OUT_OF_RANGE = [
+    ({"size": 0}, "size"),
+    ({"size": -1}, "size"),
+    ({"size": (4 << 20) + 1}, "size"),
+    ({"size": 1 << 63}, "size"),
+    ({"size": 1 << 64}, "size"),
+    ({"size": -(1 << 200)}, "size"),
+    ({"align": 3}, "align"),
+    ({"align": -8}, "align"),
+    ({"align": 8192}, "align"),
+    ({"align": 1 << 70}, "align"),
+    ({"sheaf_capacity": -1}, "sheaf_capacity"),
+    ({"sheaf_capacity": 1021}, "sheaf_capacity"),
+    ({"sheaf_capacity": 1 << 40}, "sheaf_capacity"),
+    ({"min_order": -1}, "min_order"),
+    ({"min_order": 10}, "min_order"),
+    ({"min_order": 256}, "min_order"),
+    ({"freeptr_offset": -8}, "freeptr_offset"),
+    ({"freeptr_offset": 8}, "freeptr_offset"),
+    ({"freeptr_offset": 1 << 64}, "freeptr_offset"),
+    ({"flags": -1}, "flags"),
+    ({"flags": 1 << 31}, "flags"),
+    ({"flags": 1 << 64}, "flags"),
+    ({"flags": SlabFlags.TYPESAFE_BY_RCU}, "flags"),
+    ({"flags": SlabFlags.RED_ZONE}, "flags"),
+    ({"flags": SlabFlags.POISON | SlabFlags.HWCACHE_ALIGN}, "flags"),
+    ({"flags": SlabFlags.ACCOUNT}, "flags"),
+    ({"flags": SlabFlags.KMALLOC}, "flags"),
+]
+
+
+@pytest.mark.parametrize(("given", "argument"), OUT_OF_RANGE)
+def test_a_number_out_of_range_names_argument_cache_and_range(given, argument):
+    arguments = {"size": 64} | given
+    with pytest.raises(haybarn.BadArgumentError, match=rf"'wrong'.*{argument} = .*legal: .+"):
+        KmemCache("wrong", arguments.pop("size"), **arguments)
+    assert "wrong" not in haybarn.caches()
+
+
+@pytest.mark.parametrize("name", ["", "with space", "with/slash", "taken"])
+def test_a_bad_name(name):
+    taken = KmemCache("taken", 64)
+    with pytest.raises(haybarn.BadArgumentError, match="name"):
+        KmemCache(name, 64)
+    taken.destroy()
+
+
+@pytest.mark.parametrize(
+    ("given", "argument"),
+    [
+        ({"size": "64"}, "size"),
+        ({"size": 64.0}, "size"),
+        ({"size": None}, "size"),
+        ({"align": "8"}, "align"),
+        ({"align": None}, "align"),
+        ({"flags": "HWCACHE_ALIGN"}, "flags"),
+        ({"flags": None}, "flags"),
+        ({"sheaf_capacity": 1.5}, "sheaf_capacity"),
+        ({"min_order": []}, "min_order"),
+        ({"freeptr_offset": b"8"}, "freeptr_offset"),
+        ({"count_hits": "yes"}, "count_hits"),
+    ],
+)
+def test_a_wrong_type_is_a_type_error(given, argument):
+    arguments = {"size": 64} | given
+    with pytest.raises(TypeError, match=argument):
+        KmemCache("wrong", arguments.pop("size"), **arguments)
+
+
+def test_a_name_must_be_text():
+    with pytest.raises(TypeError):
+        KmemCache(b"bytes", 64)
+
+
+WRONG_CALLS = {
+    "positional": lambda cache: cache.alloc(1),
+    "text for bool": lambda cache: cache.alloc(zero="yes"),
+    "None for bool": lambda cache: cache.alloc(zero=None),
+    "unknown keyword": lambda cache: cache.alloc(one=True),
+    "one unknown keyword": lambda cache: cache.alloc(zero=True, one=True),
+    "text for count": lambda cache: cache.alloc_bulk("3"),
+    "float for count": lambda cache: cache.alloc_bulk(3.0),
+    "no count": lambda cache: cache.alloc_bulk(),
+    "free bytes": lambda cache: cache.free(b"bytes"),
+    "free nothing": lambda cache: cache.free(),
+    "bulk free of a number": lambda cache: cache.free_bulk(3),
+    "bulk free of text": lambda cache: cache.free_bulk("abc"),
+}
+
+
+@pytest.mark.parametrize("call", WRONG_CALLS)
+def test_wrong_calls_are_type_errors(call):
+    with KmemCache("calls", 64) as cache, pytest.raises(TypeError):
+        WRONG_CALLS[call](cache)
+
+
+@pytest.mark.parametrize("n", [-1, -(1 << 70), 1 << 64])
+def test_a_wrong_count(n):
+    with KmemCache("counts", 64) as cache, pytest.raises(haybarn.BadArgumentError, match="'counts'.*n = "):
+        cache.alloc_bulk(n)
+
+
+@pytest.mark.parametrize("n", [1 << 40, 1 << 62])
+def test_more_than_there_is(n):
+    with KmemCache("greedy", 4096) as cache:
+        with pytest.raises(MemoryError, match="'greedy'") as raised:
+            cache.alloc_bulk(n)
+        assert isinstance(raised.value, haybarn.OutOfMemoryError)
+        assert cache.stats()["objects"] == 0
+
+
+def in_threads(count, body):
+    """Runs body in threads; raises what one of them raised."""
+    failed = []
+
+    def run(index):
+        try:
+            body(index)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def test_each_error_from_several_threads():
+    cache, other = KmemCache("threads", 64), KmemCache("threads-other", 64)
+    gone = KmemCache("threads-gone", 64)
+    gone.destroy()
+
+    def body(index):
+        for _ in range(200):
+            obj, keep, foreign = cache.alloc(), cache.alloc(), other.alloc()
+            obj.free()
+            with pytest.raises(haybarn.DoubleFreeError):
+                obj.free()
+            with pytest.raises(haybarn.UseAfterFreeError):
+                memoryview(obj)
+            with pytest.raises(haybarn.WrongCacheError, match="'threads'.*'threads-other'"):
+                cache.free(foreign)
+            view = memoryview(keep)
+            with pytest.raises(haybarn.ObjectInUseError):
+                keep.free()
+            view.release()
+            with pytest.raises(haybarn.CacheDestroyedError):
+                gone.alloc()
+            with pytest.raises(haybarn.BadArgumentError):
+                KmemCache(f"threads-{index}", 0)
+            with pytest.raises(haybarn.CacheBusyError):
+                cache.destroy()
+            with pytest.raises(haybarn.OutOfMemoryError):
+                cache.alloc_bulk(1 << 60)
+
+    in_threads(8, body)
+    assert cache.stats()["objects"] == 0
+    cache.validate()
+    cache.destroy()
+    other.destroy()
