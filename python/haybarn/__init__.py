@@ -5,9 +5,9 @@
 ...     with cache.alloc(zero=True) as obj:
 ...         memoryview(obj)[:5] = b"hello"
 
-A `KmemCache` gives out objects of one size; an object is a writable buffer that NumPy, ctypes, sockets and files accept,
-and goes back to its cache by `free()`, at the end of `with`, or with its last reference. Mistakes raise one of the errors
-under `HaybarnError`; none of them can corrupt memory. Everything here may be called from any thread.
+A `KmemCache` gives out objects of one size; an object is a writable buffer that NumPy, ctypes, sockets and files
+accept, and goes back to its cache by `free()`, at the end of `with`, or with its last reference. Mistakes raise one of
+the errors under `HaybarnError`; none of them can corrupt memory. Everything here may be called from any thread.
 """
 
 from __future__ import annotations

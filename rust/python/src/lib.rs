@@ -30,7 +30,9 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::register(module)
+        crate::register(module)?;
+        // What is public is for the package to say, not for the order of registration.
+        module.delattr("__all__")
     }
 }
 
