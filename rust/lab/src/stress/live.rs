@@ -1,8 +1,8 @@
 //! The objects that a thread holds.
 #![forbid(unsafe_code)]
 
+use super::held::Held;
 use super::rng::Rng;
-use super::worker::Held;
 use std::collections::VecDeque;
 
 /// Objects in the order in which they came.

@@ -11,8 +11,10 @@ mod create_destroy;
 mod field;
 mod fork;
 mod haybarn_field;
+mod held;
 mod live;
 mod needs;
+mod pace;
 mod platform;
 mod remote;
 mod report;
@@ -24,12 +26,13 @@ mod worker;
 
 pub use field::{CacheSpec, Field};
 pub use haybarn_field::{FieldError, HaybarnField};
+pub use held::Held;
 pub use needs::Needs;
 pub use report::Report;
 pub use rng::Rng;
 pub use run::{Limits, Run};
 pub use scenario::{Scenario, Setup, Work};
-pub use worker::{Held, Worker};
+pub use worker::Worker;
 
 /// Every scenario, in the order in which a campaign runs them.
 pub const SCENARIOS: &[Scenario] = &[

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::field::CacheSpec;
+use super::held::Held;
 use super::live::Live;
 use super::needs::Needs;
 use super::scenario::{Scenario, Setup, Work};
-use super::worker::{Held, Worker};
+use super::worker::Worker;
 use crate::oracle::Watched;
 use crate::oracle::subject::Counter::{BarnGet, BarnPut, CasFail, Flush, FreedSlab, NewSlab, Refill};
 use crossbeam_queue::ArrayQueue;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::field::Field;
+use super::pace::Pace;
 use super::report::Report;
 use super::rng::Rng;
 use super::scenario::{Scenario, Setup, Work};
@@ -156,49 +157,5 @@ impl Run {
             numbered: 0,
             batch: Vec::new(),
         }
-    }
-}
-
-/// When a thread stops, and how its operations become known.
-pub(super) struct Pace<'a> {
-    deadline: Instant,
-    over: bool,
-    done: u64,
-    most: u64,
-    since_look: u64,
-    public: &'a AtomicCell<u64>,
-    published: u64,
-    stopped: &'a AtomicCell<bool>,
-}
-
-impl<'a> Pace<'a> {
-    /// Steps and operations between two looks at the clock.
-    const LOOK: u64 = 128;
-
-    fn new(deadline: Instant, most: Option<u64>, public: &'a AtomicCell<u64>, stopped: &'a AtomicCell<bool>) -> Self {
-        let most = most.unwrap_or(u64::MAX);
-        Self { deadline, over: false, done: 0, most, since_look: 0, public, published: 0, stopped }
-    }
-
-    #[inline]
-    pub fn go_on(&mut self) -> bool {
-        self.since_look += 1;
-        if self.since_look >= Self::LOOK {
-            self.since_look = 0;
-            self.publish();
-            self.over |= self.stopped.load() || Instant::now() >= self.deadline;
-        }
-        !self.over && self.done < self.most
-    }
-
-    #[inline]
-    pub fn count(&mut self, n: u64) {
-        self.done += n;
-        self.since_look += n;
-    }
-
-    fn publish(&mut self) {
-        self.public.fetch_add(self.done - self.published);
-        self.published = self.done;
     }
 }

@@ -1,22 +1,12 @@
 //! One thread of a run: allocates and frees under the oracle's eyes.
 
 use super::field::Field;
+use super::held::Held;
 use super::live::Live;
+use super::pace::Pace;
 use super::rng::Rng;
-use super::run::Pace;
 use crate::oracle::{Claims, Counters, Kind, Ledger, Tag, Violation, Watched, conservation, stamp};
 use std::ptr::{self, NonNull};
-
-/// An object that a worker holds, and the stamp that it carries.
-#[derive(Debug)]
-pub struct Held {
-    object: NonNull<u8>,
-    tag: Tag,
-    cache: u64,
-}
-
-// SAFETY: a held object is memory of an allocator whose objects any thread may use and free; whoever has the `Held` is its only user.
-unsafe impl Send for Held {}
 
 /// One thread's view of a run.
 pub struct Worker<'a> {
@@ -91,7 +81,7 @@ impl Worker<'_> {
         watched.died(self.index, 1);
         self.part(watched, &held);
         // SAFETY: the object came from this cache and `held`, its only handle, ends here.
-        unsafe { watched.subject.free(held.object) };
+        unsafe { watched.subject.free(held.object()) };
     }
 
     /// Allocates `n` objects at once and puts them behind those in `live`.
@@ -120,7 +110,7 @@ impl Worker<'_> {
         batch.clear();
         for held in held {
             self.part(watched, &held);
-            batch.push(held.object.as_ptr());
+            batch.push(held.object().as_ptr());
         }
         self.pace.count(batch.len() as u64);
         watched.died(self.index, batch.len() as u64);
@@ -141,12 +131,12 @@ impl Worker<'_> {
 
     /// Compares a held object's contents with its stamp; says whether they are right.
     pub fn inspect(&self, watched: &Watched, held: &Held) -> bool {
-        assert_eq!(held.cache, watched.id(), "a scenario mixed up its caches");
+        assert_eq!(held.cache(), watched.id(), "a scenario mixed up its caches");
         // SAFETY: the object is held, so it has the cache's size; that somebody else may write there is what is looked for.
-        let verdict = unsafe { stamp::verify(held.object, watched.size(), held.tag) };
+        let verdict = unsafe { stamp::verify(held.object(), watched.size(), held.tag()) };
         if let Err(wrong) = verdict {
-            let address = held.object.as_ptr() as usize;
-            let (offset, expected) = (wrong.offset, format!("{}", held.tag));
+            let address = held.object().as_ptr() as usize;
+            let (offset, expected) = (wrong.offset, format!("{}", held.tag()));
             let seen = match Tag::read(wrong.seen) {
                 Some(other) if offset == 0 => format!("{other}"),
                 _ => format!("{:#018x} for {:#018x} at offset {offset}", wrong.seen, wrong.expected),
@@ -196,19 +186,20 @@ impl Worker<'_> {
         let tag = Tag::new(self.index, self.numbered);
         // SAFETY: an object of this size, ours since the claim.
         unsafe { stamp::write(object, size, tag) };
-        Some(Held { object, tag, cache: watched.id() })
+        // SAFETY: the object is the caller's alone from here on: the allocator handed it out, and nobody else holds its bytes.
+        Some(unsafe { Held::new(object, tag, watched.id()) })
     }
 
     /// Lets go of an object that is about to be freed.
     fn part(&mut self, watched: &Watched, held: &Held) {
         self.inspect(watched, held);
-        let address = held.object.as_ptr() as usize;
+        let address = held.object().as_ptr() as usize;
         if let Err(first) = self.claims.release(address, watched.size()) {
             self.report(
                 Kind::NotHeld,
                 watched,
                 address,
-                format!("{} to hold it", held.tag),
+                format!("{} to hold it", held.tag()),
                 format!("nobody at {first:#x}"),
             );
         }
