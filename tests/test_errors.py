@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -202,3 +204,49 @@ def test_each_error_from_several_threads():
     cache.validate()
     cache.destroy()
     other.destroy()
+
+
+WHEN_MEMORY_IS_OUT = """
+import resource, threading
+resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
+import haybarn
+cache = haybarn.KmemCache("big", 1 << 20)
+kept, failed = [], []
+
+def fill():
+    mine = []
+    try:
+        while True:
+            mine.append(cache.alloc())
+    except MemoryError as error:
+        failed.append((type(error), str(error)))  # the error itself would keep this frame
+    kept.extend(mine)
+
+threads = [threading.Thread(target=fill) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(failed) == 4, failed
+assert all(error is haybarn.OutOfMemoryError and "'big'" in text for error, text in failed), failed
+live = len(kept)
+assert live > 50, live
+try:
+    cache.alloc_bulk(10)
+except haybarn.OutOfMemoryError:
+    pass
+else:
+    raise AssertionError("more than there is")
+assert cache.stats()["objects"] == live
+kept.pop()
+kept.append(cache.alloc(zero=True))
+
+del kept
+cache.validate()
+cache.shrink()
+assert cache.stats()["objects"] == 0
+cache.destroy()
+"""
+
+
+def test_running_out_of_memory_is_survived():
+    done = subprocess.run([sys.executable, "-c", WHEN_MEMORY_IS_OUT], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

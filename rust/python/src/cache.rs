@@ -19,6 +19,8 @@ pub(crate) struct KmemCache {
     pub(crate) object_size: usize,
     /// Bytes that an object takes in its slab.
     pub(crate) slab_size: usize,
+    /// Bytes that its arena can ever hold.
+    pub(crate) reserved: usize,
     /// Its key in the registry.
     pub(crate) serial: u64,
 }
@@ -47,7 +49,8 @@ impl KmemCache {
     pub(crate) fn create(name: &str, size: usize, args: &CacheArgs, serial: u64) -> Result<Self, Error> {
         // What PANIC means to Python is an exception, which every failure is.
         let calm = CacheArgs { flags: args.flags - SlabFlags::PANIC, count_hits: false, ..args.clone() };
-        let raw = RawCache::create(Arena::global()?, name, size, &calm)?;
+        let arena = Arena::global()?;
+        let raw = RawCache::create(arena, name, size, &calm)?;
         let mut info = raw.info();
         info.flags |= args.flags;
         Ok(Self {
@@ -56,6 +59,7 @@ impl KmemCache {
             name: info.name.clone(),
             object_size: info.object_size,
             slab_size: info.slab_size,
+            reserved: arena.info().reserved,
             info,
             serial,
         })

@@ -10,6 +10,9 @@ use crate::cache::KmemCache;
 
 /// A Python dict, because the interpreter keeps those whole across threads and `fork`.
 static CACHES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+/// Entries at which the dead ones are looked for.
+static FORGET_AT: PyOnceLock<Published> = PyOnceLock::new();
+const FEW: u64 = 64;
 static SERIALS: PyOnceLock<Published> = PyOnceLock::new();
 
 fn table(py: Python<'_>) -> &Bound<'_, PyDict> {
@@ -21,18 +24,26 @@ pub(crate) fn next_serial(py: Python<'_>) -> u64 {
     SERIALS.get_or_init(py, || Published::new(0)).take(1)
 }
 
-/// Remembers a new cache, and forgets those that are gone.
+/// Remembers a new cache, and now and then forgets those that are gone.
 pub(crate) fn add(cache: &Bound<'_, KmemCache>) -> PyResult<()> {
     let py = cache.py();
     let table = table(py);
     table.set_item(cache.get().serial, PyWeakrefReference::new(cache.as_any())?)?;
-    // As many look-ups as there are entries, so only when they have doubled since the last time would be cheaper still;
-    // creating a cache costs far more than this.
+    if table.len() as u64 >= FORGET_AT.get_or_init(py, || Published::new(FEW)).read() {
+        forget(py, table)?;
+    }
+    Ok(())
+}
+
+/// Drops the entries of caches that are gone; next time when there are twice as many as are left.
+fn forget(py: Python<'_>, table: &Bound<'_, PyDict>) -> PyResult<()> {
     for (serial, weak) in table.copy()? {
         if weak.cast::<PyWeakrefReference>()?.upgrade().is_none() {
+            // Another thread may have been here too: then there is nothing left to drop.
             let _ = table.del_item(serial);
         }
     }
+    FORGET_AT.get_or_init(py, || Published::new(FEW)).publish(FEW.max(2 * table.len() as u64));
     Ok(())
 }
 

@@ -25,6 +25,10 @@ pub(crate) fn alloc_many<'py>(
     flags: AllocFlags,
 ) -> PyResult<Bound<'py, PyList>> {
     let (py, this) = (cache.py(), cache.get());
+    // Asking the system for the list would succeed where it overcommits, and the process die of filling it.
+    if n.checked_mul(this.slab_size).is_none_or(|bytes| bytes > this.reserved) {
+        return Err(this.out_of_memory(py, n));
+    }
     let mut addresses: Vec<*mut u8> = Vec::new();
     let mut shells: Vec<Bound<'py, PyAny>> = Vec::new();
     if addresses.try_reserve_exact(n).is_err() || shells.try_reserve_exact(n).is_err() {
