@@ -7,6 +7,7 @@ mod flags;
 mod gate;
 mod geometry;
 mod guarded;
+mod lab_stress;
 mod methods;
 mod object;
 mod registry;
@@ -43,5 +44,6 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     flags::register(module)?;
     object::register(module)?;
     object::install(&module.py().get_type::<cache::KmemCache>())?;
-    registry::register(module)
+    registry::register(module)?;
+    lab_stress::register(module)
 }

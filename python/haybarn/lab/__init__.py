@@ -1,0 +1,1 @@
+"""The lab: stress and replay driven from Python, on Rust loops that release the GIL."""
