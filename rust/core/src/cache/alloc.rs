@@ -64,25 +64,25 @@ impl At<'_> {
         }
         self.fold_hits();
         for _ in 0..TRIES {
-            let mut object = [null_mut()];
             // SAFETY: the cache's own slots and backend, here and below; sheaves and objects pass as the trait says.
-            match unsafe { backend.pop(slots, &mut object) } {
-                Ok(1) => return self.hit(object[0], Level::Sheaf),
-                Ok(_) => {}
-                Err(_) => {
-                    self.recover();
-                    return None;
-                }
-            }
-            self.cpu = backend.cpu();
-            // SAFETY: as above.
-            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { return None };
+            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else {
+                self.recover();
+                return None;
+            };
             if !shape.is_empty(pair.main) {
+                let mut object = [null_mut()];
+                // SAFETY: as above.
+                match unsafe { backend.pop(slots, &mut object) } {
+                    Ok(1) => return self.hit(object[0], Level::Sheaf),
+                    Ok(_) => self.cpu = backend.cpu(),
+                    Err(_) => return None,
+                }
                 continue;
             }
             if !pair.spare.is_null() && !shape.is_empty(pair.spare) {
                 // SAFETY: as above. Won or lost, the next round sees what is there.
                 unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.spare, spare: pair.main }) };
+                self.cpu = backend.cpu();
                 continue;
             }
             return match self.barn_full(self.home()) {
@@ -192,6 +192,9 @@ impl At<'_> {
 
     /// Moves the hits that the counting sequences packed into the counters, long before a half could wrap.
     pub(super) fn fold_hits(&self) {
+        if !self.cache.counts_hits {
+            return;
+        }
         // SAFETY: the cache's own slots.
         let (allocs, frees) = unsafe { self.cache.backend.take_hits(self.cache.slots(), self.cpu) };
         if allocs | frees != 0 {

@@ -157,7 +157,7 @@ impl At<'_> {
             unsafe { self.swap_pair(pair, Pair { main: pair.spare, spare: pair.main }) };
             return true;
         }
-        if has_spare && self.cache.barn(node).has_enough_full() {
+        if has_spare && self.cache.barn(node).full(self.cache.form()) >= self.cache.full_limit {
             self.bump(Stat::BarnPutFail, 1);
             return false;
         }

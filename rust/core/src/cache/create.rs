@@ -140,7 +140,7 @@ fn take_id(registry: &mut Registry) -> Option<u16> {
 fn take_block(arena: &Arena, registry: &mut Registry) -> Option<usize> {
     registry.free_blocks.pop().or_else(|| {
         let bytes = block_bytes(arena.slots, arena.nodes);
-        arena.pages.meta().alloc(bytes, 64).map(|block| block.as_ptr().expose_provenance())
+        arena.pages.meta().alloc(bytes, 256).map(|block| block.as_ptr().expose_provenance())
     })
 }
 

@@ -40,6 +40,14 @@ impl At<'_> {
         self.fold_hits();
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; the object is the caller's to give.
+            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else {
+                self.recover();
+                return false;
+            };
+            if shape.is_full(pair.main) {
+                self.make_room(pair);
+            }
+            // SAFETY: as above.
             match unsafe { backend.push(slots, &[object], shape.mask()) } {
                 Ok(1) => {
                     if cache.counts_hits {
@@ -47,17 +55,8 @@ impl At<'_> {
                     }
                     return true;
                 }
-                Ok(_) => {}
-                Err(_) => {
-                    self.recover();
-                    return false;
-                }
-            }
-            self.cpu = backend.cpu();
-            // SAFETY: as above.
-            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { return false };
-            if shape.is_full(pair.main) {
-                self.make_room(pair);
+                Ok(_) => self.cpu = backend.cpu(),
+                Err(_) => return false,
             }
         }
         false
@@ -72,7 +71,7 @@ impl At<'_> {
             unsafe { self.swap_pair(pair, Pair { main: pair.spare, spare: pair.main }) };
             return;
         }
-        if has_spare && self.cache.barn(node).has_enough_full() {
+        if has_spare && self.cache.barn(node).full(self.cache.form()) >= self.cache.full_limit {
             self.bump(Stat::BarnPutFail, 1);
             self.flush_spare(pair);
             return;

@@ -1,14 +1,14 @@
 //! A cache's memory: one block of metadata that a handle points into.
 //!
 //! ```text
-//! | header | slot of CPU -2, -1 | slots, one line per CPU | per-CPU counters | per-node slabs and barn |
+//! | header | slot of CPU -2, -1 | slots, one line per CPU | counters of CPU -2, -1 | per CPU | per-node slabs and barn |
 //!                                ^ what a handle points to
 //! ```
 
 use super::arena::Arena;
 use crate::pages::NodeId;
-use crate::percpu::{BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots};
-use crate::sheaf::{Barn, Shape};
+use crate::percpu::{BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots, seq};
+use crate::sheaf::{Barn, Shape, full_limit};
 use crate::slab::NodeSlabs;
 use crate::slab::flags::SlabFlags;
 use crate::slab::geometry::Geometry;
@@ -30,23 +30,27 @@ pub(crate) struct Cache {
     pub shape: Shape,
     pub flags: SlabFlags,
     pub id: u16,
+    /// Full sheaves after which a free flushes.
+    pub full_limit: u64,
+    /// Whether counters are bumped by restartable sequences (`rseq`) or by atomic instructions.
+    pub adds_by_sequence: bool,
     /// Whether the hits of the inlined paths are in the counters.
     pub counts_hits: bool,
     /// Free pointer encoding: stored = next ^ cookie ^ (swapped address & swap_mask). Both 0 when off.
     pub cookie: u64,
     pub swap_mask: u64,
     name: [u8; MAX_NAME + 1],
-    /// Slots and areas follow the header and are written through it. Without an atomic in its type a shared reference to it
-    /// would promise that nothing behind it is written, and optimised builds drop those writes.
-    areas: [Counter; 0],
 }
 
-/// One CPU's counters, away from its slot's line, and what a drain of the slot has taken so far.
-#[repr(C, align(64))]
+/// One CPU's counters, away from its slot's line, and what a drain of the slot has taken so far. A power of two of bytes,
+/// so that a sequence finds the CPU's counter by a shift.
+#[repr(C, align(256))]
 pub(super) struct CpuArea {
     pub stats: [Counter; Stat::ALL.len()],
     pub intent: Pair,
 }
+
+const _: () = assert!(size_of::<CpuArea>() == 1 << seq::AREA_SHIFT);
 
 /// One node's slabs and sheaves.
 #[repr(C, align(64))]
@@ -60,7 +64,10 @@ pub(super) const SLOTS_AT: usize = size_of::<Cache>() + NEGATIVE_SLOTS * size_of
 
 /// Bytes of a cache's block in an arena with so many slots and nodes.
 pub(super) fn block_bytes(slots: u32, nodes: u32) -> usize {
-    SLOTS_AT + slots as usize * (size_of::<Slot>() + size_of::<CpuArea>()) + nodes as usize * size_of::<NodeArea>()
+    let slots = slots as usize;
+    (SLOTS_AT + slots * size_of::<Slot>()).next_multiple_of(align_of::<CpuArea>())
+        + (NEGATIVE_SLOTS + slots) * size_of::<CpuArea>()
+        + nodes as usize * size_of::<NodeArea>()
 }
 
 impl Cache {
@@ -92,7 +99,8 @@ impl Cache {
             cookie: 0,
             swap_mask: 0,
             name: bytes,
-            areas: [],
+            full_limit: full_limit(geometry.sheaf_capacity, geometry.slab_size),
+            adds_by_sequence: arena.kind == BackendKind::Rseq,
         }
     }
 
@@ -115,15 +123,26 @@ impl Cache {
     }
 
     fn cpu_area(&self, cpu: Cpu) -> *mut CpuArea {
-        let areas = self.slots().of(self.arena.slots as Cpu).cast::<CpuArea>();
-        areas.wrapping_add(cpu as usize)
+        let end = self.slots().of(self.arena.slots as Cpu);
+        let areas = end.map_addr(|address| address.next_multiple_of(align_of::<CpuArea>())).cast::<CpuArea>();
+        areas.wrapping_offset(NEGATIVE_SLOTS as isize + cpu as isize)
     }
 
     /// A counter of one CPU.
     pub fn stat(&self, cpu: Cpu, stat: Stat) -> &Counter {
-        debug_assert!((0..self.arena.slots as Cpu).contains(&cpu));
+        debug_assert!((-(NEGATIVE_SLOTS as Cpu)..self.arena.slots as Cpu).contains(&cpu));
         // SAFETY: the block has an area for every slot, and the counters are atomic.
         unsafe { &(&(*self.cpu_area(cpu)).stats)[stat as usize] }
+    }
+
+    /// Adds to a counter of the CPU that this thread runs on, `cpu` at the caller's last look.
+    pub fn bump(&self, cpu: Cpu, stat: Stat, n: u64) {
+        if self.adds_by_sequence {
+            // SAFETY: there is an area for every CPU number that a sequence may read.
+            unsafe { seq::add((&raw mut (*self.cpu_area(0)).stats).cast::<u64>().add(stat as usize), n) };
+        } else {
+            self.stat(cpu, stat).add(n);
+        }
     }
 
     /// Where a drain of the CPU's slot writes down what it has taken.
@@ -172,7 +191,7 @@ impl Cache {
             for cpu in -(NEGATIVE_SLOTS as Cpu)..total {
                 self.slots().of(cpu).write(Slot { mask, hits, ..Slot::closed() });
             }
-            for cpu in 0..total {
+            for cpu in -(NEGATIVE_SLOTS as Cpu)..total {
                 let stats = core::array::from_fn(|_| Counter::new());
                 self.cpu_area(cpu).write(CpuArea { stats, intent: Pair::stopped() });
             }

@@ -120,11 +120,13 @@ impl RawCache {
     #[must_use]
     pub fn stats(self) -> CacheStats {
         let cache = self.header();
+        // Areas of CPUs that the backend does not name (-1, -2: threads that the kernel refused to register) count for CPU 0.
         let (mut in_cpus, mut per_cpu) = (0, Vec::with_capacity(cache.arena.cpus as usize));
         for cpu in cache.cpus() {
             let mut counters = [0; Stat::ALL.len()];
             for &stat in Stat::ALL {
-                counters[stat as usize] = cache.stat(cpu, stat).get();
+                let nameless = if cpu == 0 { cache.stat(-1, stat).get() + cache.stat(-2, stat).get() } else { 0 };
+                counters[stat as usize] = cache.stat(cpu, stat).get() + nameless;
             }
             // SAFETY: the cache's own slots.
             let (pair, (allocs, frees)) =
@@ -148,14 +150,13 @@ impl RawCache {
             barn: (0, 0),
         };
         for node in cache.nodes() {
-            let (full, empty, objects) = cache.barn(node).census();
-            stats.in_sheaves += objects;
-            stats.barn.0 += full;
-            stats.barn.1 += empty;
+            stats.in_sheaves += At { cache, cpu: 0 }.barn_objects(node);
+            stats.barn.0 += cache.barn(node).full(cache.form());
+            stats.barn.1 += cache.barn(node).empty(cache.form());
             let slabs = cache.node(node);
             stats.total_objects += slabs.objects();
             stats.slabs += slabs.slabs();
-            stats.partial += slabs.partial();
+            stats.partial += slabs.partial(cache.form());
         }
         // What left the slabs and did not come back is with users or in sheaves.
         let left = stats.get(Stat::SheafRefill) + stats.get(Stat::AllocSlowpath);
@@ -215,7 +216,7 @@ impl RawCache {
 
 impl At<'_> {
     fn validate_barn(&self, node: NodeId, reports: &mut Vec<String>) {
-        let (full, ..) = self.cache.barn(node).census();
+        let full = self.cache.barn(node).full(self.cache.form());
         let mut seen = Vec::new();
         for _ in 0..full {
             let Some(sheaf) = self.barn_full(node) else { break };
@@ -233,7 +234,7 @@ impl At<'_> {
 
     fn validate_slabs(&self, node: NodeId, reports: &mut Vec<String>) {
         let mut sound = Vec::new();
-        let listed = self.cache.node(node).partial();
+        let listed = self.cache.node(node).partial(self.cache.form());
         for _ in 0..listed {
             let mut list = None;
             harvest(self, self.cache.node(node), 1, |slab, head, free| {

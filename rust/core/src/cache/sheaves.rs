@@ -55,9 +55,18 @@ impl At<'_> {
     /// A full sheaf from a node's barn.
     pub fn barn_full(&self, node: NodeId) -> Option<Sheaf> {
         let barn = self.cache.barn(node);
-        let sheaf = barn.get_full(self.cache.form(), &self.links()).map(|index| self.saved_sheaf(index))?;
-        barn.took(sheaf.level());
-        Some(sheaf)
+        barn.get_full(self.cache.form(), &self.links()).map(|index| self.saved_sheaf(index))
+    }
+
+    /// Objects in a node's barn; exact when quiet.
+    pub fn barn_objects(&self, node: NodeId) -> u64 {
+        let mut objects = 0;
+        self.cache.barn(node).visit_full(self.cache.form(), &self.links(), |index| {
+            let block = self.cache.arena.pages.meta().at(index).cast().as_ptr();
+            // SAFETY: what is in a barn is a block of the pool.
+            objects += u64::from(unsafe { Sheaf::saved_level(block, self.cache.shape) });
+        });
+        objects
     }
 
     /// An empty sheaf from a node's barn.
@@ -73,7 +82,7 @@ impl At<'_> {
         if level == 0 {
             barn.put_empty(self.cache.form(), &self.links(), index);
         } else {
-            barn.put_full(self.cache.form(), &self.links(), index, level);
+            barn.put_full(self.cache.form(), &self.links(), index);
         }
     }
 

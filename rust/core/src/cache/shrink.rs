@@ -62,7 +62,9 @@ impl RawCache {
 /// Returns how many slabs went, those that the flushes emptied included.
 fn release_slabs(cache: &Cache) -> u64 {
     let at = At::new(cache);
-    let gone = |at: &At<'_>| -> u64 { at.cache.cpus().map(|cpu| at.cache.stat(cpu, Stat::FreeSlab).get()).sum() };
+    let gone = |at: &At<'_>| -> u64 {
+        (-2..at.cache.arena.slots as Cpu).map(|cpu| at.cache.stat(cpu, Stat::FreeSlab).get()).sum()
+    };
     let before = gone(&at);
     for cpu in cache.cpus() {
         at.drain(cpu);
@@ -109,7 +111,8 @@ impl At<'_> {
 
     /// Flushes a barn's full sheaves and gives all of its sheaves back.
     fn empty_barn(&self, node: NodeId) {
-        let (full, empty, _) = self.cache.barn(node).census();
+        let (barn, form) = (self.cache.barn(node), self.cache.form());
+        let (full, empty) = (barn.full(form), barn.empty(form));
         // Bounded: other threads may fill the barn as fast as it is emptied.
         for _ in 0..full {
             let Some(mut sheaf) = self.barn_full(node) else { break };

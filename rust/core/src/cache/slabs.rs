@@ -45,7 +45,7 @@ impl<'c> At<'c> {
     }
 
     pub fn bump(&self, stat: Stat, n: u64) {
-        self.cache.stat(self.cpu, stat).add(n);
+        self.cache.bump(self.cpu, stat, n);
     }
 
     pub fn links(&self) -> MetaLinks<'c> {

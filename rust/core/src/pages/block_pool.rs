@@ -62,7 +62,7 @@ impl BlockPool {
 
     /// Blocks that wait in the pool, off by the threads that are taking or putting one.
     pub fn waiting(&self) -> u64 {
-        self.free.len()
+        self.free.len(self.form)
     }
 
     /// Takes the first block of a new batch for the caller and gives the others to all.
@@ -75,7 +75,7 @@ impl BlockPool {
         for above in (second..last).step_by(step as usize) {
             TaggedStack::chain(&links, above, above + step);
         }
-        self.free.push_chain(self.form, &links, second, last, u64::from(count - 1));
+        self.free.push_chain(self.form, &links, second, last, count - 1);
         Some(first)
     }
 }

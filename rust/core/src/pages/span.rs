@@ -82,9 +82,9 @@ impl SpanStore {
     /// Takes all free spans of a class, passes each to `visit`, and gives them back in the order they had.
     pub fn visit_class(&self, table: &[Chunk], class: usize, mut visit: impl FnMut(ChunkIndex)) {
         let (links, stack) = (HeadLinks(table), &self.classes[class].0);
-        let mut chain: Option<(Index, Index, u64)> = None;
+        let mut chain: Option<(Index, Index, u32)> = None;
         // Bounded: others may give spans back as fast as this takes them.
-        for _ in 0..stack.len() {
+        for _ in 0..stack.len(self.form) {
             let Some(index) = stack.pop(self.form, &links) else { break };
             visit(ChunkIndex(index - 1));
             chain = match chain {

@@ -242,6 +242,24 @@ pub(crate) unsafe fn take_hits(slots: Slots, cpu: Cpu) -> u64 {
     hits
 }
 
+/// log2 of the distance from one CPU's counters to the next one's.
+pub(crate) const AREA_SHIFT: usize = 8;
+
+pub(crate) unsafe fn add(counter: *mut u64, n: u64) {
+    // SAFETY: as `alloc`.
+    unsafe {
+        sequence!([
+            "add {slot}, {counter}, {slot}, lsl #{shift}",
+            "ldr {t}, [{slot}]",
+            "add {t}, {t}, {n}",
+            "str {t}, [{slot}]",
+            "5:",
+        ]
+            shift = const AREA_SHIFT, counter = in(reg) counter, n = in(reg) n,
+            t = out(reg) _, slot = out(reg) _, options(nostack));
+    }
+}
+
 pub(crate) unsafe fn read(word: *const u64) -> u64 {
     let value;
     // SAFETY: the caller's word.

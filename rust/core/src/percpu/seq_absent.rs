@@ -18,6 +18,15 @@ pub(crate) unsafe fn free_counted(_: Slots, _: *mut u8) -> bool {
     false
 }
 
+/// log2 of the distance from one CPU's counters to the next one's.
+pub(crate) const AREA_SHIFT: usize = 8;
+
+/// # Safety
+/// Never called: only `rseq` adds by sequence.
+pub(crate) unsafe fn add(_: *mut u64, _: u64) {
+    unreachable!("a build without sequences has no rseq backend")
+}
+
 /// # Safety
 /// `at` is valid and nobody else writes it meanwhile.
 pub(crate) unsafe fn write_pair(at: *mut Pair, pair: Pair) {

@@ -302,6 +302,28 @@ pub(crate) unsafe fn take_hits(slots: Slots, cpu: Cpu) -> u64 {
     hits
 }
 
+/// log2 of the distance from one CPU's counters to the next one's.
+pub(crate) const AREA_SHIFT: usize = 8;
+
+/// Adds to the counter of the CPU that this thread runs on, given CPU 0's. One instruction reads, adds and writes, so no
+/// other thread of that CPU can come in between, and other CPUs only read: exact without a locked instruction.
+///
+/// # Safety
+/// There is a counter for every CPU number, -2 and -1 included, at this distance from each other.
+pub(crate) unsafe fn add(counter: *mut u64, n: u64) {
+    // SAFETY: the caller's word.
+    unsafe {
+        sequence!([
+            "shl {slot}, {shift}",
+            "add qword ptr [{counter} + {slot}], {n}",
+            "5:",
+        ]
+            shift = const AREA_SHIFT, counter = in(reg) counter, n = in(reg) n, area = in(reg) area_offset(),
+            t = out(reg) _, slot = out(reg) _,
+            options(nostack));
+    }
+}
+
 fn both(pair: Pair) -> core::arch::x86_64::__m128i {
     // SAFETY: SSE2 is part of x86-64.
     unsafe { core::arch::x86_64::_mm_set_epi64x(pair.spare as i64, pair.main as i64) }

@@ -3,48 +3,55 @@
 //!
 //! Source: `struct node_barn` (mm/slub.c); the lock is gone, so the limits are soft by the threads in flight.
 
-use crate::sync::{Counter, Form, Index, Links, TaggedStack};
+use crate::sync::{Form, Index, Links, TaggedStack};
 
-/// Full sheaves that a free may put in a barn (`MAX_FULL_SHEAVES`).
-pub(crate) const MAX_FULL: u64 = 10;
+/// Full sheaves that a free may always put in a barn (`MAX_FULL_SHEAVES`).
+const MAX_FULL: u64 = 10;
+/// Bytes of objects up to which it may put more. Ten sheaves of small objects are little memory, and a program that frees a
+/// thousand of them at once would flush and refill all the time (docs/design.md has the measurement).
+const MAX_FULL_BYTES: u64 = 128 << 10;
+
+/// Full sheaves after which a free flushes, for sheaves of `capacity` objects with a stride of `stride` bytes.
+pub(crate) fn full_limit(capacity: u32, stride: usize) -> u64 {
+    let sheaf = u64::from(capacity).max(1) * stride as u64;
+    (MAX_FULL_BYTES / sheaf).max(MAX_FULL)
+}
 
 /// All zeros is an empty barn.
 #[repr(C)]
 pub(crate) struct Barn {
     full: TaggedStack,
     empty: TaggedStack,
-    objects: Counter,
 }
 
 impl Barn {
     pub fn new(form: Form) -> Self {
-        Self { full: TaggedStack::new(form), empty: TaggedStack::new(form), objects: Counter::new() }
+        Self { full: TaggedStack::new(form), empty: TaggedStack::new(form) }
     }
 
-    /// True if a free should flush instead: there are enough full sheaves.
-    pub fn has_enough_full(&self) -> bool {
-        self.full.len() >= MAX_FULL
+    /// Full sheaves; exact when quiet.
+    pub fn full(&self, form: Form) -> u64 {
+        self.full.len(form)
     }
 
-    /// Full sheaves, empty sheaves, and objects in the full ones; exact when quiet.
-    pub fn census(&self) -> (u64, u64, u64) {
-        (self.full.len(), self.empty.len(), self.objects.get())
+    /// Empty sheaves; exact when quiet.
+    pub fn empty(&self, form: Form) -> u64 {
+        self.empty.len(form)
     }
 
-    /// Puts a sheaf with `objects` objects on the full stack; the limit is the caller's business.
-    pub fn put_full(&self, form: Form, links: &impl Links, sheaf: Index, objects: u32) {
-        self.objects.add(u64::from(objects));
+    /// Looks at the full sheaves from the top down; for statistics of a quiet barn.
+    pub fn visit_full(&self, form: Form, links: &impl Links, visit: impl FnMut(Index)) {
+        self.full.visit(form, links, visit);
+    }
+
+    /// Puts a sheaf on the full stack; the limit is the caller's business.
+    pub fn put_full(&self, form: Form, links: &impl Links, sheaf: Index) {
         self.full.push(form, links, sheaf);
     }
 
-    /// Takes the full sheaf that came last. The caller tells [`Barn::took`] how many objects it had.
+    /// Takes the full sheaf that came last.
     pub fn get_full(&self, form: Form, links: &impl Links) -> Option<Index> {
         self.full.pop(form, links)
-    }
-
-    /// Settles the account of a sheaf that [`Barn::get_full`] gave.
-    pub fn took(&self, objects: u32) {
-        self.objects.sub(u64::from(objects));
     }
 
     /// Puts an empty sheaf away, without limit: whoever has one must be able to get rid of it.

@@ -4,6 +4,6 @@ mod barn;
 mod owned;
 mod shape;
 
-pub(crate) use barn::Barn;
+pub(crate) use barn::{Barn, full_limit};
 pub(crate) use owned::Sheaf;
 pub(crate) use shape::Shape;

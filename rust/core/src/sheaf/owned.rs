@@ -42,6 +42,18 @@ impl Sheaf {
         Self { cursor: unsafe { *block.add(SAVED) } as *mut u64, shape }
     }
 
+    /// How many objects a sheaf had when it was last saved: a guess about a sheaf that may have moved on, exact for one that
+    /// lies quietly in a barn.
+    ///
+    /// # Safety
+    /// The block is one of the pool's.
+    pub unsafe fn saved_level(block: *mut u64, shape: Shape) -> u32 {
+        // SAFETY: the header is part of the block, whose memory stays.
+        let cursor = unsafe { block.add(SAVED).read_volatile() } as *mut u64;
+        let offset = cursor.addr().wrapping_sub(shape.empty(block).addr());
+        if offset < shape.block { (offset / 8) as u32 } else { 0 }
+    }
+
     /// Writes the cursor into the block, for a barn; returns the block.
     pub fn save(self) -> *mut u64 {
         let block = self.block();

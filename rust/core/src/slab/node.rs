@@ -40,13 +40,13 @@ impl NodeSlabs {
     }
 
     /// Entries of all stacks, tombstones included.
-    pub fn listed(&self) -> u64 {
-        self.partial.len() + self.sorted.iter().map(TaggedStack::len).sum::<u64>()
+    pub fn listed(&self, form: Form) -> u64 {
+        self.partial.len(form) + self.sorted.iter().map(|bank| bank.len(form)).sum::<u64>()
     }
 
     /// Slabs with free objects: the kernel's nr_partial, off by the threads in flight.
-    pub fn partial(&self) -> u64 {
-        self.listed().saturating_sub(self.tombstones.get())
+    pub fn partial(&self, form: Form) -> u64 {
+        self.listed(form).saturating_sub(self.tombstones.get())
     }
 
     pub fn push(&self, form: Form, links: &impl Links, slab: Index) {
@@ -81,7 +81,7 @@ impl NodeSlabs {
     /// Moves the banks back, so that the fullest slabs end on top.
     pub fn unsort(&self, form: Form, links: &impl Links) {
         for bank in self.sorted.iter().rev() {
-            for _ in 0..bank.len() {
+            for _ in 0..bank.len(form) {
                 let Some(slab) = bank.pop(form, links) else { break };
                 self.partial.push(form, links, slab);
             }

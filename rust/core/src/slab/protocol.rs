@@ -49,7 +49,7 @@ pub(crate) fn free_chain<S: Slabs>(slabs: &S, slab: Index, head: ObjRef, tail: O
         slabs.set_next(slab, tail, seen.head);
         let free = seen.free + count;
         assert!(free <= total && !seen.dead, "a slab got back more objects than it has: something was freed twice");
-        let dies = free == total && node.partial() >= slabs.min_partial();
+        let dies = free == total && node.partial(slabs.form()) >= slabs.min_partial();
         let next = if dies { seen.killed() } else { seen.with(head, free) };
         if !slabs.word(slab).swap(slabs.form(), seen, next) {
             slabs.count(Stat::CmpxchgDoubleFail, 1);
@@ -196,7 +196,7 @@ pub(crate) fn shrink<S: Slabs>(slabs: &S, node: &NodeSlabs) -> u64 {
     let form = slabs.form();
     let mut died = 0;
     // Bounded: others may push as fast as we pop.
-    for _ in 0..node.listed() {
+    for _ in 0..node.listed(form) {
         let Some(slab) = node.pop_unsorted(form, slabs) else { break };
         let seen = slabs.word(slab).load(form);
         let (total, run) = (slabs.total(slab), slabs.run(slab));

@@ -1,7 +1,8 @@
 //! The tagged stack: a lock-free LIFO of indices whose links live in memory that is never unmapped.
 //!
-//! Barns, partial lists and the pools of descriptors and sheaves are all this one type. The head is {index, tag}; the tag
-//! grows with every change and is never reset, so that a pop which was paused cannot mistake a new head for the one it saw.
+//! Barns, partial lists and the pools of descriptors and sheaves are all this one type. The head is {index, count, tag}; the
+//! tag grows with every change and is never reset, so that a pop which was paused cannot mistake a new head for the one it
+//! saw. The packed form has no room for the count, which is kept beside it there.
 //!
 //! Source: Treiber's stack with the counted pointer of IBM System/370 (R. K. Treiber, RJ 5118, 1986).
 
@@ -39,28 +40,29 @@ pub(crate) trait Links {
 #[derive(Clone, Copy)]
 struct Head {
     index: Index,
+    count: u32,
     tag: u64,
 }
 
 impl Head {
-    fn next(self, index: Index) -> Self {
+    fn next(self, index: Index, count: u32) -> Self {
         let step = if cfg!(feature = "plant-no-tag") { 0 } else { 1 };
-        Self { index, tag: self.tag.wrapping_add(step) }
+        Self { index, count, tag: self.tag.wrapping_add(step) }
     }
 }
 
 impl Fields for Head {
     fn to_double(self) -> (u64, u64) {
-        (u64::from(self.index), self.tag)
+        (u64::from(self.index) | u64::from(self.count) << 32, self.tag)
     }
     fn from_double(word0: u64, word1: u64) -> Self {
-        Self { index: word0 as Index, tag: word1 }
+        Self { index: word0 as Index, count: (word0 >> 32) as u32, tag: word1 }
     }
     fn to_packed(self) -> u64 {
         self.tag << 32 | u64::from(self.index)
     }
     fn from_packed(word: u64) -> Self {
-        Self { index: word as Index, tag: word >> 32 }
+        Self { index: word as Index, count: 0, tag: word >> 32 }
     }
 }
 
@@ -68,12 +70,12 @@ impl Fields for Head {
 #[repr(C, align(64))]
 pub(crate) struct TaggedStack {
     head: DoubleWord<Head>,
-    len: Counter,
+    packed_len: Counter,
 }
 
 impl TaggedStack {
     pub fn new(form: Form) -> Self {
-        Self { head: DoubleWord::new(form, Head { index: 0, tag: 0 }), len: Counter::new() }
+        Self { head: DoubleWord::new(form, Head { index: 0, count: 0, tag: 0 }), packed_len: Counter::new() }
     }
 
     /// Puts an entry on top. The caller owns the entry and gives it away. Returns how many swaps failed before.
@@ -82,14 +84,16 @@ impl TaggedStack {
     }
 
     /// Puts a chain of `count` entries, linked by the caller from `first` down to `last`, on top by one swap.
-    pub fn push_chain(&self, form: Form, links: &impl Links, first: Index, last: Index, count: u64) -> u64 {
+    pub fn push_chain(&self, form: Form, links: &impl Links, first: Index, last: Index, count: u32) -> u64 {
         debug_assert_ne!(first, 0);
-        self.len.add(count);
+        if form == Form::Packed {
+            self.packed_len.add(u64::from(count));
+        }
         let mut failed = 0;
         loop {
             let head = self.head.load(form);
             links.link(last).set(head.index);
-            if self.head.swap(form, head, head.next(first)) {
+            if self.head.swap(form, head, head.next(first, head.count.wrapping_add(count))) {
                 return failed;
             }
             failed += 1;
@@ -138,20 +142,33 @@ impl TaggedStack {
             if taken == 0 {
                 return 0;
             }
-            if self.head.swap(form, head, head.next(below)) {
-                self.len.sub(taken as u64);
+            if self.head.swap(form, head, head.next(below, head.count.wrapping_sub(taken as u32))) {
+                if form == Form::Packed {
+                    self.packed_len.sub(taken as u64);
+                }
                 return taken;
             }
         }
     }
 
-    /// True if nothing was on the stack at that moment.
-    pub fn is_empty(&self, form: Form) -> bool {
-        self.head.load(form).index == 0
+    /// Walks from the top down, as far as the stack is long. Exact when nobody else is at it; otherwise it may see entries
+    /// that have left, and stops somewhere.
+    pub fn visit(&self, form: Form, links: &impl Links, mut visit: impl FnMut(Index)) {
+        let mut entry = self.head.load(form).index;
+        for _ in 0..self.len(form) {
+            if entry == 0 {
+                break;
+            }
+            visit(entry);
+            entry = links.link(entry).get();
+        }
     }
 
-    /// How many entries there are, off by the threads that are in the middle of a push or pop.
-    pub fn len(&self) -> u64 {
-        (self.len.get() as i64).max(0) as u64
+    /// How many entries there are; in the packed form off by the threads that are in the middle of a push or pop.
+    pub fn len(&self, form: Form) -> u64 {
+        match form {
+            Form::Double => u64::from(self.head.load(form).count),
+            Form::Packed => (self.packed_len.get() as i64).max(0) as u64,
+        }
     }
 }
