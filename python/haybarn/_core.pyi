@@ -1,7 +1,8 @@
 """The binary half of the package; `haybarn` re-exports what is public."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Self, final
 
@@ -179,3 +180,16 @@ class StressRun:
     def finish(self) -> dict[str, Any]: ...
 
 def stress_scenarios() -> dict[str, dict[str, Any]]: ...
+
+# The lab's replay, for haybarn.commands.replay.
+def _replay(
+    files: Sequence[str | PathLike[str]],
+    *,
+    design: str,
+    cpus: str,
+    backend: str | None,
+    nodes: int | None,
+    caches: str | PathLike[str] | None,
+    strict: bool,
+) -> tuple[str, list[str], tuple[float, float]]: ...
+def _replay_read(files: Sequence[str | PathLike[str]]) -> tuple[float, int]: ...

@@ -7,6 +7,7 @@ mod flags;
 mod gate;
 mod geometry;
 mod guarded;
+mod lab_replay;
 mod lab_stress;
 mod methods;
 mod object;
@@ -45,5 +46,6 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     object::register(module)?;
     object::install(&module.py().get_type::<cache::KmemCache>())?;
     registry::register(module)?;
+    lab_replay::register(module)?;
     lab_stress::register(module)
 }

@@ -53,6 +53,17 @@ pub struct Report {
     pub seconds: Option<Seconds>,
 }
 
+impl Report {
+    /// The report as JSON text.
+    ///
+    /// # Panics
+    /// Never: every key is a text and every number finite.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("text keys and finite numbers")
+    }
+}
+
 /// Seconds by phase.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Seconds {
