@@ -1,0 +1,27 @@
+"""The Python examples run as printed, and say nothing on standard error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+EXAMPLES = {
+    "python_packets.py": "packets received",
+    "python_levels.py": "slabs back, 0 are left",
+    "python_mistakes.py": "DoubleFreeError: cache 'mine': object at 0x",
+}
+
+
+def test_every_example_is_here(root):
+    assert {path.name for path in (root / "examples").glob("*.py")} == EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name, root):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", root / "examples" / name], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert EXAMPLES[name] in done.stdout
