@@ -1,4 +1,5 @@
 //! The arena: one range of pages, the caches that live in it, and the choices made when it started.
+#![forbid(unsafe_code)]
 
 use super::header::Cache;
 use super::raw::RawCache;

@@ -1,4 +1,5 @@
 //! Which objects of a quiet cache are handed out: what destroy refuses with.
+#![forbid(unsafe_code)]
 
 use super::header::Cache;
 use super::slabs::At;

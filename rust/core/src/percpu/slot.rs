@@ -4,6 +4,7 @@
 //! the object pointers at the end, so a cursor tells which sheaf and how full at once, and one 8-byte store changes both:
 //! alloc reads the word under the cursor (null below the first object: empty), free looks whether the next word is the start
 //! of another block (full).
+#![forbid(unsafe_code)]
 
 use crate::sync::TryFlag;
 
