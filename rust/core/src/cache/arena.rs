@@ -1,6 +1,7 @@
 //! The arena: one range of pages, the caches that live in it, and the choices made when it started.
 #![forbid(unsafe_code)]
 
+use super::at_fork;
 use super::header::Cache;
 use super::raw::RawCache;
 use crate::error::Error;
@@ -60,7 +61,6 @@ pub struct Arena {
     sheaves: [BlockPool; SHEAF_BLOCKS],
     table: Vec<Published>,
     registry: Mutex<Registry>,
-    source: &'static str,
 }
 
 /// What changes only when caches come and go.
@@ -127,11 +127,10 @@ impl Arena {
         if form == Form::Double && Form::detect() == Form::Packed {
             return Err(Error::Unavailable { what: "form double".to_owned(), why: "no 128-bit swap".to_owned() });
         }
-        os::fork::watch();
-        let source = config.source.name();
+        at_fork::watch();
         let pages = Pages::new(&PagesConfig { source: config.source, reserve: config.reserve, form, cpus, nodes })
             .map_err(|error| Error::Unavailable { what: "address range".to_owned(), why: error.to_string() })?;
-        Ok(Box::leak(Box::new(Self {
+        let arena: &'static Self = Box::leak(Box::new(Self {
             descriptors: BlockPool::new(form, 64),
             sheaves: core::array::from_fn(|class| BlockPool::new(form, 64 << class)),
             table: (0..MAX_CACHES).map(|_| Published::new(0)).collect(),
@@ -146,8 +145,9 @@ impl Arena {
             cpus,
             nodes,
             node_of,
-            source,
-        })))
+        }));
+        at_fork::add(arena);
+        Ok(arena)
     }
 
     /// The CPU backend in use.
@@ -177,10 +177,6 @@ impl Arena {
     /// Gives free pages that were touched back to the system; returns bytes. Safe at any time, meant for quiet moments.
     pub fn trim(&self) -> usize {
         self.pages.trim()
-    }
-
-    pub(super) fn source(&self) -> &'static str {
-        self.source
     }
 
     /// The CPU count that geometry assumes: present CPUs as Linux does, or the virtual ones.

@@ -33,8 +33,8 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
         }
     }
     if short > 0 {
-        // What came from sheaves counts as flushed; what came from slabs was never counted.
-        at.bump(Stat::SheafFlush, from_sheaves as u64);
+        // What came from sheaves counts as freed to its slab; what came from slabs was never counted.
+        at.bump(Stat::FreeSlowpath, from_sheaves as u64);
         at.free_grouped(out[..got].iter().copied());
         return false;
     }

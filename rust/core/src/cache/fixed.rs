@@ -4,6 +4,7 @@
 //! Source: Al Viro's series on static kmem_cache instances (2026).
 
 use super::arena::Arena;
+use super::at_fork;
 use super::boxed::{CacheBox, Owner};
 use super::create::CacheArgs;
 use super::free;
@@ -15,7 +16,6 @@ use crate::sync::PublishedPtr;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use std::sync::{Mutex, PoisonError};
 
 const TABLE: usize = MAX_CPUS + NEGATIVE_SLOTS;
 
@@ -31,9 +31,6 @@ static UNSET: Unset = Unset(UnsafeCell::new([const { Slot::closed() }; TABLE]));
 const fn unset_slots() -> *mut Slot {
     UNSET.0.get().cast::<Slot>().wrapping_add(NEGATIVE_SLOTS)
 }
-
-/// Setups and ends, one at a time. Never taken by alloc and free.
-static SETUP: Mutex<()> = Mutex::new(());
 
 /// A cache of objects of type `T` in a `static`.
 ///
@@ -66,7 +63,7 @@ impl<T> StaticCache<T> {
     /// [`Error::AlreadySetUp`] the second time; otherwise as [`RawCache::create`], and the cache stays as it was: the setup
     /// may be tried again.
     pub fn setup(&'static self, args: &CacheArgs) -> Result<(), Error> {
-        let _one_at_a_time = SETUP.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = at_fork::setup();
         if self.is_set_up() {
             return Err(Error::AlreadySetUp { cache: self.name.to_owned() });
         }
@@ -153,7 +150,7 @@ impl<T> StaticCache<T> {
     /// # Safety
     /// Nobody uses the cache during the call.
     pub unsafe fn destroy(&'static self) -> Result<(), Error> {
-        let _one_at_a_time = SETUP.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = at_fork::setup();
         let raw = self.raw().ok_or_else(|| Error::NotSetUp { cache: self.name.to_owned() })?;
         // SAFETY: the caller's word.
         unsafe { raw.destroy()? };

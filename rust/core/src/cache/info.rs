@@ -53,7 +53,7 @@ impl Arena {
             possible_cpus: os::possible_cpus(),
             present_cpus: os::present_cpus(),
             nodes: self.nodes,
-            source: self.source(),
+            source: self.pages.source_name(),
             reserved: self.pages.range().1,
             used: bytes(counts.run_pages + counts.span_pages),
             dirty_free: bytes(counts.dirty_free_pages),

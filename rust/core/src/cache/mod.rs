@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `arena`, `info` | the place that caches live in, and its whole pages |
+//! | `at_fork` | what a fork must not cut in two |
 //! | `header` | a cache's memory |
 //! | `create`, `shrink`, `live` | beginning, giving back, end |
 //! | `raw` | the untyped handle with the inlined fast path |
@@ -13,6 +14,7 @@
 
 mod alloc;
 mod arena;
+mod at_fork;
 mod boxed;
 mod bulk;
 mod create;

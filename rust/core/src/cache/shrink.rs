@@ -98,13 +98,15 @@ impl At<'_> {
         self.bump(Stat::Drain, 1);
         self.bump(Stat::DrainRetry, u64::from(drained.rounds - 1));
         let mut main = self.sheaf_at(drained.pair.main);
+        let open = Pair { main: cache.shape.empty(main.block()), spare: null_mut() };
+        // SAFETY: as above.
+        unsafe { cache.backend.settle(cache.slots(), cpu, open, &intent) };
         self.flush(&mut main);
         if !drained.pair.spare.is_null() {
             let mut spare = self.sheaf_at(drained.pair.spare);
             self.flush(&mut spare);
             self.drop_sheaf(spare);
         }
-        let open = Pair { main: main.cursor(), spare: null_mut() };
         // SAFETY: as above.
         unsafe { cache.backend.reopen(cache.slots(), cpu, open, &intent) };
     }

@@ -1,21 +1,28 @@
-//! A number that grows in every forked child, so that what a vanished thread left behind can be told from what is in use.
+//! A number that grows in every forked child, so that what a vanished thread left behind can be told from what is in use;
+//! and the hooks around a fork.
 
 use crate::sync::Counter;
-use std::sync::Once;
+use std::sync::OnceLock;
 
 static GENERATION: Counter = Counter::new();
 
+static RELEASE: OnceLock<extern "C" fn()> = OnceLock::new();
+
 extern "C" fn in_child() {
     GENERATION.add(1);
+    if let Some(release) = RELEASE.get() {
+        release();
+    }
 }
 
-/// Watches for forks from now on. Called when an arena is made.
-pub(crate) fn watch() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handler only adds to an atomic, which is allowed between fork and exec.
-        let refused = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        assert_eq!(refused, 0, "pthread_atfork: no memory for one handler");
+/// Watches for forks from now on: `prepare` runs before one in the forking thread, `release` after it in parent and child.
+/// The first call's hooks stay.
+pub(crate) fn watch(prepare: extern "C" fn(), release: extern "C" fn()) {
+    RELEASE.get_or_init(|| {
+        // SAFETY: `in_child` adds to an atomic and lets go of what `prepare` took in the same thread.
+        let refused = unsafe { libc::pthread_atfork(Some(prepare), Some(release), Some(in_child)) };
+        assert_eq!(refused, 0, "pthread_atfork: no memory for three handlers");
+        release
     });
 }
 

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::chunk::{Chunk, Role};
+use super::chunk::Role;
 use super::config::FreeError;
 use super::ids::{CHUNK_PAGES, CHUNK_SIZE, ChunkIndex, PageIndex};
 use super::span::rounded;
@@ -41,14 +41,6 @@ impl Pages {
             }
             Role::Span { live: false, .. } => Err(FreeError::DoubleFree),
             Role::Unused | Role::Runs(_) => Err(FreeError::NoSpan),
-        }
-    }
-
-    /// Pages of the live span that starts at `page`.
-    pub fn span_pages(&self, page: PageIndex) -> Option<u32> {
-        match self.chunks.get(page.chunk().0 as usize).map(Chunk::role) {
-            Some(Role::Span { chunks, live: true, .. }) if page.in_chunk() == 0 => Some(chunks * CHUNK_PAGES),
-            _ => None,
         }
     }
 

@@ -1,10 +1,6 @@
 //! An array in a reserved range of its own: committed by touching, zeroed by the system.
 
-use super::chunk::Chunk;
-use super::finder::CpuHints;
-use super::span::Class;
 use crate::os::mem::{HUGE_PAGE, Mapping};
-use crate::sync::{Published, SummaryWord};
 use core::ops::Deref;
 use std::io;
 
@@ -13,17 +9,6 @@ use std::io;
 /// # Safety
 /// All fields are atomics for which all bits zero is a value, or arrays and structs of such. No destructor.
 pub(super) unsafe trait Zeroed: Sync {}
-
-// SAFETY: one 64-bit atomic.
-unsafe impl Zeroed for Published {}
-// SAFETY: one 64-bit atomic.
-unsafe impl Zeroed for SummaryWord {}
-// SAFETY: 64-bit atomics, arrays of them, and a link, which is one.
-unsafe impl Zeroed for Chunk {}
-// SAFETY: two 64-bit atomics.
-unsafe impl Zeroed for CpuHints {}
-// SAFETY: a tagged stack; `sync::stack` says that all zeros is an empty one.
-unsafe impl Zeroed for Class {}
 
 /// `len` values of `T`, all zero at first, on pages of their own far from user data.
 pub(super) struct Area<T: Zeroed> {

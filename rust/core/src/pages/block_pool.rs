@@ -55,16 +55,6 @@ impl BlockPool {
         self.free.push(self.form, &MetaLinks(meta), index);
     }
 
-    /// Bytes of a block.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Blocks that wait in the pool, off by the threads that are taking or putting one.
-    pub fn waiting(&self) -> u64 {
-        self.free.len(self.form)
-    }
-
     /// Takes the first block of a new batch for the caller and gives the others to all.
     fn grow(&self, meta: &Meta) -> Option<Index> {
         let count = (BATCH / self.size) as Index;

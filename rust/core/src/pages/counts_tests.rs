@@ -1,5 +1,6 @@
+use super::super::Order;
+use super::super::ids::CHUNK_SIZE;
 use super::super::testing::small;
-use super::super::{CHUNK_SIZE, Order};
 
 #[test]
 fn each_kind_of_page_is_counted_once() {

@@ -54,12 +54,6 @@ impl Order {
     pub const fn pages(self) -> u32 {
         1 << self.0
     }
-
-    /// Bytes of a run.
-    #[inline]
-    pub const fn bytes(self) -> usize {
-        PAGE_SIZE << self.0
-    }
 }
 
 /// A memory node (NUMA), or a node of the `virtual` backend.

@@ -73,12 +73,6 @@ impl MapWord {
     pub const fn node(self) -> NodeId {
         NodeId((self.0 >> 56) as u8)
     }
-
-    /// The first page of the run that `page` is part of: runs are aligned to their size.
-    #[inline]
-    pub const fn first(self, page: PageIndex) -> PageIndex {
-        PageIndex(page.0 & !(self.order().pages() - 1))
-    }
 }
 
 /// One word per page of the arena.

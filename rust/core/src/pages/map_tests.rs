@@ -19,13 +19,6 @@ fn zeroed_memory_maps_to_nothing() {
     assert_eq!(MapWord::NONE, MapWord::new(PageKind::None, Order(0), NodeId(0), 0, 0));
 }
 
-#[test]
-fn any_page_of_a_run_finds_the_first() {
-    let word = MapWord::new(PageKind::Slab, Order(3), NodeId(0), 1, 1);
-    assert_eq!(word.first(PageIndex(8)), PageIndex(8));
-    assert_eq!(word.first(PageIndex(15)), PageIndex(8));
-}
-
 #[cfg(not(loom))]
 #[test]
 fn set_changes_just_its_pages() {

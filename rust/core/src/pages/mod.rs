@@ -14,11 +14,12 @@
 //! | `map` | one word per page: what it is part of |
 //! | `meta`, `block_pool` | memory for descriptors and sheaves, never next to user data |
 //! | `source` | where the range comes from |
-//! | `area` | arrays on reserved memory |
+//! | `area`, `area_types` | arrays on reserved memory, and what may lie in them |
 
 mod alloc_runs;
 mod alloc_spans;
 mod area;
+mod area_types;
 mod block_pool;
 mod chunk;
 mod config;
@@ -36,11 +37,9 @@ mod store;
 mod trim;
 
 pub(crate) use block_pool::{BlockPool, MetaLinks};
-pub(crate) use config::{FreeError, PagesConfig, PagesError};
-pub(crate) use counts::PageCounts;
-pub(crate) use ids::{CHUNK_PAGES, CHUNK_SIZE, NodeId, Order, PAGE_SIZE, PageIndex};
+pub(crate) use config::PagesConfig;
+pub(crate) use ids::{NodeId, Order, PAGE_SIZE, PageIndex};
 pub(crate) use map::{MapWord, PageKind};
-pub(crate) use meta::Meta;
 pub use source::{FailSwitch, Source};
 pub(crate) use store::Pages;
 

@@ -8,7 +8,8 @@ pub(super) const CPU: u32 = 0;
 
 /// An arena of `chunks` chunks with 4 CPUs on 2 nodes.
 pub(super) fn pages(source: Source, chunks: usize) -> Pages {
-    let config = PagesConfig { source, reserve: chunks * super::CHUNK_SIZE, form: Form::detect(), cpus: 4, nodes: 2 };
+    let config =
+        PagesConfig { source, reserve: chunks * super::ids::CHUNK_SIZE, form: Form::detect(), cpus: 4, nodes: 2 };
     Pages::new(&config).expect("a few MiB of address space")
 }
 

@@ -1,8 +1,9 @@
 //! Threads that take, stamp, check and free runs and spans of every order while another one trims.
 
+use super::ids::CHUNK_SIZE;
 use super::testing::pages;
-use super::{CHUNK_SIZE, NodeId, Order, PageIndex, Pages, Source};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use super::{NodeId, Order, PageIndex, Pages, Source};
+use crate::sync::Published;
 
 const THREADS: u64 = 4;
 const ROUNDS: u64 = 4000;
@@ -63,7 +64,7 @@ fn work(pages: &Pages, thread: u64) {
 fn pages_have_one_owner_whoever_trims() {
     // Few enough that the range runs full now and then.
     let pages = pages(Source::Anonymous, 24);
-    let done = AtomicBool::new(false);
+    let done = Published::new(0);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -75,14 +76,14 @@ fn pages_have_one_owner_whoever_trims() {
             .collect();
         let trimmer = scope.spawn(|| {
             let mut given = 0;
-            while !done.load(Relaxed) {
+            while done.read() == 0 {
                 given += pages.trim();
                 std::thread::yield_now();
             }
             given
         });
         let results: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        done.store(true, Relaxed);
+        done.publish(1);
         assert!(trimmer.join().expect("trimming does not panic") > 0);
         results.into_iter().for_each(|result| result.expect("every page had one owner"));
     });

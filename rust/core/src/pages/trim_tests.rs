@@ -33,7 +33,7 @@ fn what_is_free_goes_and_what_is_live_stays() {
         free.iter().for_each(|&run| pages.free_run(run, Order(2)).expect("it is ours"));
         assert_eq!(pages.resident(), peak, "{name}: nothing is given back inside a free");
 
-        let kept = live.len() * Order(2).bytes();
+        let kept = live.len() * 4 * PAGE_SIZE;
         assert_eq!(pages.trim(), peak - kept, "{name}");
         assert_eq!(pages.resident(), kept, "{name}");
         // SAFETY: these runs are still ours.

@@ -92,6 +92,10 @@ pub(crate) trait PerCpu: Sync {
     /// the CPU (never for a lock that alloc or free could hold across a wait).
     unsafe fn drain(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent) -> Option<Drained>;
 
+    /// Writes down the pair that a drained slot will be opened with. To be called before the drained objects go anywhere
+    /// else: a child forked from then on opens the slot with this pair, and must not find them in two places.
+    unsafe fn settle(&self, slots: Slots, cpu: Cpu, pair: Pair, intent: &DrainIntent);
+
     /// Gives a drained slot its sheaves back and opens it.
     unsafe fn reopen(&self, slots: Slots, cpu: Cpu, pair: Pair, intent: &DrainIntent);
 

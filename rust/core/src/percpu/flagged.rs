@@ -127,6 +127,11 @@ impl PerCpu for Flagged {
         }
     }
 
+    unsafe fn settle(&self, slots: Slots, cpu: Cpu, pair: Pair, _: &DrainIntent) {
+        // The flag is the drainer's.
+        core::mem::ManuallyDrop::new(Held(slots.of(cpu))).set_pair(pair);
+    }
+
     unsafe fn reopen(&self, slots: Slots, cpu: Cpu, pair: Pair, _: &DrainIntent) {
         let held = Held(slots.of(cpu));
         held.set_pair(pair);

@@ -105,7 +105,7 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
             let taken = Pair { main: newer(seen.main, got.main), spare: newer(seen.spare, got.spare) };
             // SAFETY: intent and pair belong to this slot, which the flag makes ours to drain.
             unsafe {
-                intent.0.write_volatile(taken);
+                seq::write_pair(intent.0, taken);
                 if !seq::swap_remote(words, seen, Pair::stopped()) {
                     continue;
                 }
@@ -116,10 +116,15 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
         }
     }
 
+    unsafe fn settle(&self, _: Slots, _: Cpu, pair: Pair, intent: &DrainIntent) {
+        // SAFETY: the intent belongs to a slot that the caller drained. One store: a fork sees the old pair or the new one.
+        unsafe { seq::write_pair(intent.0, pair) };
+    }
+
     unsafe fn reopen(&self, slots: Slots, cpu: Cpu, pair: Pair, intent: &DrainIntent) {
         // SAFETY: the caller drained the slot; after a fork in between, the child would open it with what it gets here.
         unsafe {
-            intent.0.write_volatile(pair);
+            seq::write_pair(intent.0, pair);
             Self::open(slots, cpu, pair);
             (*slots.of(cpu)).flag.release();
         }

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! A slab's descriptor, and the word in it that changes by one swap.
 //!
 //! The descriptor belongs to the slab, not to its address: it comes from a type-stable pool whose memory is never unmapped,

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Words of bits that are taken and given back, and the summary bits that say where to look.
 //!
 //! A summary bit that is tested by a plain load loses chunks: one thread frees a page and sees the bit still set, another
@@ -12,6 +13,7 @@ use core::sync::atomic::Ordering;
 pub(crate) struct BitWord(AtomicU64);
 
 impl BitWord {
+    #[cfg(test)]
     pub fn new(bits: u64) -> Self {
         Self(AtomicU64::new(bits))
     }
@@ -54,6 +56,7 @@ impl BitWord {
 pub(crate) struct SummaryWord(AtomicU64);
 
 impl SummaryWord {
+    #[cfg(test)]
     pub fn new(bits: u64) -> Self {
         Self(AtomicU64::new(bits))
     }

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! The doubleword: several fields that change together by one compare-and-swap.
 //!
 //! Two forms behind one type, both lock-free. **Double** is two 64-bit words and a 128-bit swap (`cmpxchg16b`, `casp`), with
@@ -6,6 +7,7 @@
 //!
 //! Source: the kernel's `(freelist, counters)` pair and its `__update_freelist_fast` / `_slow` (mm/slub.c).
 
+use super::plant::Bug;
 use super::shim::AtomicU64;
 use core::marker::PhantomData;
 use core::sync::atomic::Ordering;
@@ -69,10 +71,10 @@ impl<F: Fields> DoubleWord<F> {
     pub fn load(&self, form: Form) -> F {
         match form {
             Form::Double => {
-                let word1 = self.word1.load(Ordering::Acquire);
-                F::from_double(self.word0.load(Ordering::Acquire), word1)
+                let word1 = self.word1.load(load_order());
+                F::from_double(self.word0.load(load_order()), word1)
             }
-            Form::Packed => F::from_packed(self.word0.load(Ordering::Acquire)),
+            Form::Packed => F::from_packed(self.word0.load(load_order())),
         }
     }
 
@@ -82,17 +84,28 @@ impl<F: Fields> DoubleWord<F> {
     #[inline]
     pub fn swap(&self, form: Form, old: F, new: F) -> bool {
         match form {
-            Form::Double => super::wide::swap(&self.word0, &self.word1, old.to_double(), new.to_double(), SWAP),
+            Form::Double => super::wide::swap(&self.word0, &self.word1, old.to_double(), new.to_double(), swap_order()),
             Form::Packed => {
-                self.word0.compare_exchange(old.to_packed(), new.to_packed(), SWAP, Ordering::Relaxed).is_ok()
+                self.word0.compare_exchange(old.to_packed(), new.to_packed(), swap_order(), Ordering::Relaxed).is_ok()
             }
         }
     }
 }
 
-/// Dropping the release half is one of the planted bugs. On x86-64 every locked instruction is a full barrier, so only the
-/// models can see that bug; the stress runs see the other three.
-#[cfg(not(feature = "plant-weak-release"))]
-const SWAP: Ordering = Ordering::AcqRel;
-#[cfg(feature = "plant-weak-release")]
-const SWAP: Ordering = Ordering::Acquire;
+/// What a swap orders. Dropping a half is one of the planted bugs. On x86-64 every locked instruction is a full barrier, so
+/// only the models can see those; the stress runs see the others.
+#[inline(always)]
+fn swap_order() -> Ordering {
+    if Bug::WeakRelease.planted() {
+        Ordering::Acquire
+    } else if Bug::WeakAcquire.planted() {
+        Ordering::Release
+    } else {
+        Ordering::AcqRel
+    }
+}
+
+#[inline(always)]
+fn load_order() -> Ordering {
+    if Bug::WeakAcquire.planted() { Ordering::Relaxed } else { Ordering::Acquire }
+}

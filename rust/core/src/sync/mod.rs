@@ -4,6 +4,7 @@
 
 mod bits;
 mod doubleword;
+mod plant;
 mod roles;
 mod shim;
 mod stack;
@@ -12,6 +13,7 @@ mod wide;
 pub(crate) use bits::{BitWord, SummaryWord};
 pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};
+pub(crate) use plant::Bug;
 pub use roles::{Counter, Published};
-pub(crate) use roles::{Hint, PublishedPtr, TryFlag};
+pub(crate) use roles::{PublishedPtr, TryFlag};
 pub(crate) use stack::{Index, Link, Links, TaggedStack};

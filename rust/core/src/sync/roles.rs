@@ -1,9 +1,9 @@
+#![forbid(unsafe_code)]
 //! Atomics by role. A role fixes its memory orderings, so that no caller picks one.
 //!
 //! | role | orders | for |
 //! |---|---|---|
 //! | [`Counter`] | nothing | statistics; read when quiet it is exact |
-//! | [`Hint`] | nothing | a guess that a later, ordered step checks |
 //! | [`Published`] | what was written before `publish` is seen after `read` | fields that are written once |
 //! | [`TryFlag`] | the critical section between `try_take` and `release` | one CPU's slot on `locked` and `virtual` |
 
@@ -45,32 +45,6 @@ impl Counter {
     #[inline]
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
-    }
-}
-
-/// A guess: where to look first. Wrong values cost time, never truth.
-#[repr(transparent)]
-#[derive(Debug, Default)]
-pub struct Hint(PlainU64);
-
-impl Hint {
-    /// A hint with a first guess.
-    #[must_use]
-    pub const fn new(guess: u64) -> Self {
-        Self(PlainU64::new(guess))
-    }
-
-    /// The guess.
-    #[inline]
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Changes the guess.
-    #[inline]
-    pub fn set(&self, guess: u64) {
-        self.0.store(guess, Ordering::Relaxed);
     }
 }
 

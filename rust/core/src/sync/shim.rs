@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! The only place that knows which model checker is running.
 //!
 //! Everything above takes its atomics from here, so that the code that ships is the code that is checked. Under loom the

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! The tagged stack: a lock-free LIFO of indices whose links live in memory that is never unmapped.
 //!
 //! Barns, partial lists and the pools of descriptors and sheaves are all this one type. The head is {index, count, tag}; the
@@ -7,6 +8,7 @@
 //! Source: Treiber's stack with the counted pointer of IBM System/370 (R. K. Treiber, RJ 5118, 1986).
 
 use super::doubleword::{DoubleWord, Fields, Form};
+use super::plant::Bug;
 use super::roles::Counter;
 use super::shim::AtomicU64;
 use core::sync::atomic::Ordering;
@@ -19,6 +21,7 @@ pub(crate) type Index = u32;
 pub(crate) struct Link(AtomicU64);
 
 impl Link {
+    #[cfg(test)]
     pub fn new() -> Self {
         Self(AtomicU64::new(0))
     }
@@ -46,8 +49,7 @@ struct Head {
 
 impl Head {
     fn next(self, index: Index, count: u32) -> Self {
-        let step = if cfg!(feature = "plant-no-tag") { 0 } else { 1 };
-        Self { index, count, tag: self.tag.wrapping_add(step) }
+        Self { index, count, tag: self.tag.wrapping_add(u64::from(!Bug::NoTag.planted())) }
     }
 }
 
@@ -172,3 +174,10 @@ impl TaggedStack {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "stack_models.rs"]
+mod models;
+#[cfg(all(test, not(loom)))]
+#[path = "stack_tests.rs"]
+mod tests;

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::PageSource;
+use super::contract::PageSource;
 use crate::os::mem::Mapping;
 use std::io;
 

@@ -3,29 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod anonymous;
+mod contract;
 mod failing;
 mod huge;
 mod memfd;
 
+pub(super) use contract::PageSource;
 pub use failing::FailSwitch;
-
-use crate::os::mem::Mapping;
-use std::io;
-
-/// What a source must provide. Methods may be called by any thread at any time and do not wait.
-pub(super) trait PageSource {
-    /// The name in options and reports.
-    fn name(&self) -> &'static str;
-
-    /// Reserves the range that user pages are taken from: `len` bytes, a multiple of 2 MiB, aligned to 2 MiB, all zeros.
-    fn reserve(&self, len: usize) -> io::Result<Mapping>;
-
-    /// Asked before `pages` pages are handed out, to users or to metadata. No: the caller is out of memory.
-    fn grant(&self, pages: usize) -> bool {
-        let _ = pages;
-        true
-    }
-}
 
 /// Where an arena's pages come from.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,51 @@
+#![forbid(unsafe_code)]
+//! What a fork must not cut in two: the registries of caches. Their locks are taken before a fork and released after it, in
+//! parent and child, so that the child finds every registry whole. Alloc and free have nothing to wait for here.
+
+use super::arena::{Arena, Registry};
+use crate::os;
+use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static ARENAS: Mutex<Vec<&'static Arena>> = Mutex::new(Vec::new());
+
+/// Setups and ends of static caches, one at a time.
+static SETUP: Mutex<()> = Mutex::new(());
+
+struct Held {
+    _setup: MutexGuard<'static, ()>,
+    _arenas: MutexGuard<'static, Vec<&'static Arena>>,
+    _registries: Vec<MutexGuard<'static, Registry>>,
+}
+
+thread_local! {
+    /// The forking thread's, between prepare and release.
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+/// Watches for forks from now on.
+pub(super) fn watch() {
+    os::fork::watch(prepare, release);
+}
+
+/// Makes an arena's registry one that forks take care of.
+pub(super) fn add(arena: &'static Arena) {
+    ARENAS.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+}
+
+/// Held while a static cache is set up or ended.
+pub(super) fn setup() -> MutexGuard<'static, ()> {
+    SETUP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+extern "C" fn prepare() {
+    let setup = setup();
+    let arenas = ARENAS.lock().unwrap_or_else(PoisonError::into_inner);
+    let registries = arenas.iter().map(|arena| arena.registry()).collect();
+    // A thread whose locals are gone is ending; a fork from there goes without the locks.
+    let _ = HELD.try_with(|held| held.replace(Some(Held { _setup: setup, _arenas: arenas, _registries: registries })));
+}
+
+extern "C" fn release() {
+    let _ = HELD.try_with(RefCell::take);
+}
