@@ -55,6 +55,7 @@ fn compare(name: &str, plan: &Plan, cpus: u32, nodes: u32) -> impl Fn(Stat) -> u
                 cpus: cpus as usize,
                 nodes: nodes as usize,
                 capacity: info.sheaf_capacity as usize,
+                stride: info.slab_size,
                 objects_per_slab: info.objs_per_slab,
                 min_partial: info.min_partial as usize,
             }))

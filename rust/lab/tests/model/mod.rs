@@ -4,8 +4,9 @@
 use haybarn::Stat;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Full sheaves that a barn takes before frees begin to flush.
+/// Full sheaves that a barn takes at least before frees begin to flush, and bytes of objects up to which it takes more.
 const BARN_FULL: usize = 10;
+const BARN_BYTES: usize = 128 * 1024;
 
 /// An object: its slab, and its index there.
 pub type Object = (usize, u32);
@@ -25,6 +26,7 @@ pub struct Numbers {
     pub cpus: usize,
     pub nodes: usize,
     pub capacity: usize,
+    pub stride: usize,
     pub objects_per_slab: u32,
     pub min_partial: usize,
 }
@@ -48,6 +50,12 @@ struct Slab {
     node: usize,
     /// Free objects, the next one first.
     chain: VecDeque<u32>,
+}
+
+impl Numbers {
+    fn barn_full(&self) -> usize {
+        BARN_FULL.max(BARN_BYTES / (self.capacity * self.stride))
+    }
 }
 
 /// The cache.
@@ -177,7 +185,7 @@ impl Model {
 
     /// Main is full: puts a sheaf with room in its place.
     fn make_room(&mut self, cpu: usize, node: usize) {
-        let capacity = self.numbers.capacity;
+        let (capacity, barn_full) = (self.numbers.capacity, self.numbers.barn_full());
         let here = &mut self.cpus[cpu];
         match &mut here.spare {
             Some(spare) if spare.len() < capacity => std::mem::swap(&mut here.main, spare),
@@ -185,7 +193,7 @@ impl Model {
                 here.spare = Some(std::mem::take(&mut here.main));
                 self.take_empty(node);
             }
-            Some(_) if self.nodes[node].full.len() >= BARN_FULL => {
+            Some(_) if self.nodes[node].full.len() >= barn_full => {
                 self.count(Stat::BarnPutFail, 1);
                 let spare = self.cpus[cpu].spare.take().unwrap();
                 self.flush(&spare);
