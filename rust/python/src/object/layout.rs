@@ -1,5 +1,6 @@
 //! The wrapper around one slab object, as Python sees it in memory.
 
+use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
 use pyo3::prelude::*;
@@ -13,12 +14,14 @@ use crate::state::{Refusal, State};
 /// memory at `address` is still this wrapper's.
 #[repr(C)]
 pub(super) struct SlabObject {
-    head: ffi::PyObject,
+    /// The interpreter's: it counts references in it while we look at the other fields.
+    _head: UnsafeCell<ffi::PyObject>,
     address: NonNull<u8>,
     /// A strong reference to a `KmemCache`.
     cache: NonNull<ffi::PyObject>,
     pub(super) state: State,
-    pub(super) weakrefs: *mut ffi::PyObject,
+    /// The interpreter's list of weak references.
+    weakrefs: UnsafeCell<*mut ffi::PyObject>,
 }
 
 impl SlabObject {
@@ -47,8 +50,19 @@ impl SlabObject {
             (&raw mut (*shell).address).write(address);
             (&raw mut (*shell).cache).write(cache);
             (&raw mut (*shell).state).write(State::live());
-            (&raw mut (*shell).weakrefs).write(std::ptr::null_mut());
+            (&raw mut (*shell).weakrefs).write(UnsafeCell::new(std::ptr::null_mut()));
         }
+    }
+
+    /// Whether weak references may have to be cleared. Without the GIL another thread may be taking the last one out of
+    /// the list just now, and only the interpreter can wait for it.
+    ///
+    /// # Safety
+    /// The last reference is gone.
+    #[inline]
+    pub(super) unsafe fn may_have_weakrefs(&self) -> bool {
+        // SAFETY: with the GIL, which the caller holds, nobody writes the list meanwhile.
+        cfg!(Py_GIL_DISABLED) || !unsafe { *self.weakrefs.get() }.is_null()
     }
 
     /// The address of the memory, this wrapper's or not.

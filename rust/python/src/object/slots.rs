@@ -86,7 +86,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let this = SlabObject::from_ptr(object);
-        if !this.weakrefs.is_null() {
+        if this.may_have_weakrefs() {
             ffi::PyObject_ClearWeakRefs(object);
         }
         if this.state.free().is_ok() {
