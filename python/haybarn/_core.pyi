@@ -1,7 +1,7 @@
 """The binary half of the package; `haybarn` re-exports what is public."""
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Self, final
@@ -193,3 +193,15 @@ def _replay(
     strict: bool,
 ) -> tuple[str, list[str], tuple[float, float]]: ...
 def _replay_read(files: Sequence[str | PathLike[str]]) -> tuple[float, int]: ...
+
+# The lab's benchmarks, for haybarn.commands.bench and asv.
+def _bench_names() -> tuple[list[tuple[str, str]], list[str]]: ...
+def _bench_run(
+    rows: Sequence[str],
+    targets: Sequence[str],
+    rounds: int,
+    launcher: Sequence[str],
+    progress: Callable[[str, int, int], object],
+) -> str: ...
+def _bench_child(target: str, pairs: str) -> str: ...
+def _bench_iterate(row: str, target: str, pairs: int) -> None: ...

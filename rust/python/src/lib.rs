@@ -7,6 +7,7 @@ mod flags;
 mod gate;
 mod geometry;
 mod guarded;
+mod lab_bench;
 mod lab_replay;
 mod lab_stress;
 mod methods;
@@ -46,6 +47,7 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     object::register(module)?;
     object::install(&module.py().get_type::<cache::KmemCache>())?;
     registry::register(module)?;
+    lab_bench::register(module)?;
     lab_replay::register(module)?;
     lab_stress::register(module)
 }
