@@ -107,10 +107,16 @@ impl RawCache {
         alloc::traced(self.header(), flags, Some(node)).map(|(object, _)| object)
     }
 
-    /// As [`RawCache::alloc`], and says how deep it had to go.
+    /// As [`RawCache::alloc`], by the same inlined path, and says how deep it had to go.
+    #[inline(always)]
     #[must_use]
     pub fn alloc_level(self, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
-        alloc::traced(self.header(), flags, None)
+        // SAFETY: as in `alloc`.
+        match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
+            Some(object) if flags.is_empty() => Some((object, Level::Sheaf)),
+            Some(object) => Some((alloc::finish(self.header(), object, flags), Level::Sheaf)),
+            None => alloc::traced(self.header(), flags, None),
+        }
     }
 
     /// Gives an object back. Never blocks on another thread. Source: `kmem_cache_free`.
