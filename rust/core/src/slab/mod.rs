@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Slabs: geometry as Linux computes it, descriptors, and the protocol by which objects and whole slabs come and go.
 
 mod descriptor;

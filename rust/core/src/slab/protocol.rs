@@ -12,7 +12,7 @@
 use super::descriptor::{ObjRef, SlabState};
 use super::node::NodeSlabs;
 use crate::stats::Stat;
-use crate::sync::{DoubleWord, Form, Index, Links};
+use crate::sync::{Bug, DoubleWord, Form, Index, Links};
 
 /// What the protocol needs to know of a cache's slabs.
 pub(crate) trait Slabs: Links {
@@ -78,7 +78,7 @@ fn died<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs, run: S::Run, total: 
     if listed {
         slabs.count(Stat::FreeRemovePartial, 1);
         node.tombstone_left();
-        if cfg!(feature = "plant-reuse-listed") {
+        if Bug::ReuseListed.planted() {
             slabs.recycle(slab);
         }
     } else {

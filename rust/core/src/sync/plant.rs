@@ -1,0 +1,68 @@
+#![forbid(unsafe_code)]
+//! Bugs planted on purpose, one row each, so that models and stress runs can be seen to catch them.
+//!
+//! A cargo feature plants a bug in a whole build, which is for stress runs and for threads on real hardware. Under a model
+//! checker a test plants one for itself, so that the same run which shows the models clean shows them failing where they
+//! should. In every other build [`Bug::planted`] is a constant.
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// The tag of a stack's head stays as it is.
+    NoTag,
+    /// The swap of a doubleword releases nothing.
+    WeakRelease,
+    /// Neither swap nor load of a doubleword acquires anything.
+    WeakAcquire,
+    /// A dead slab's descriptor goes back to the pool although it is still listed.
+    ReuseListed,
+}
+
+impl Bug {
+    /// Whether the bug is there.
+    #[inline(always)]
+    pub fn planted(self) -> bool {
+        let in_build = match self {
+            Self::NoTag => cfg!(feature = "plant-no-tag"),
+            Self::WeakRelease => cfg!(feature = "plant-weak-release"),
+            Self::WeakAcquire => false,
+            Self::ReuseListed => cfg!(feature = "plant-reuse-listed"),
+        };
+        in_build || self.planted_by_test()
+    }
+
+    #[cfg(not(all(test, any(loom, shuttle))))]
+    #[inline(always)]
+    fn planted_by_test(self) -> bool {
+        false
+    }
+
+    #[cfg(all(test, any(loom, shuttle)))]
+    fn planted_by_test(self) -> bool {
+        by_test::PLANTED.get() == Some(self)
+    }
+
+    /// Runs `model` with the bug. The threads of a model are all the calling thread to the system, so no other test sees it.
+    #[cfg(all(test, any(loom, shuttle)))]
+    pub fn plant(self, model: impl FnOnce()) {
+        struct Weeded;
+        impl Drop for Weeded {
+            fn drop(&mut self) {
+                by_test::PLANTED.set(None);
+            }
+        }
+        let _weeded = Weeded;
+        by_test::PLANTED.set(Some(self));
+        model();
+    }
+}
+
+#[cfg(all(test, any(loom, shuttle)))]
+mod by_test {
+    use super::Bug;
+    use std::cell::Cell;
+
+    thread_local! {
+        pub static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+}
