@@ -49,11 +49,11 @@ pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> 
 }
 
 impl At<'_> {
-    fn hit(&self, object: *mut u8, level: Level) -> Option<(NonNull<u8>, Level)> {
+    fn hit(&self, object: NonNull<u8>, level: Level) -> Option<(NonNull<u8>, Level)> {
         if self.cache.counts_hits {
             self.bump(Stat::AllocFastpath, 1);
         }
-        NonNull::new(object).map(|object| (object, level))
+        Some((object, level))
     }
 
     fn from_sheaves(mut self, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
@@ -65,15 +65,16 @@ impl At<'_> {
         self.fold_hits();
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; sheaves and objects pass as the trait says.
-            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else {
+            let pair = unsafe { backend.pair(slots, self.cpu) };
+            if pair.is_stopped() {
                 self.recover();
                 return None;
-            };
+            }
             if !shape.is_empty(pair.main) {
                 let mut object = [null_mut()];
                 // SAFETY: as above.
                 match unsafe { backend.pop(slots, &mut object) } {
-                    Ok(1) => return self.hit(object[0], Level::Sheaf),
+                    Ok(1) => return self.hit(NonNull::new(object[0])?, Level::Sheaf),
                     Ok(_) => self.cpu = backend.cpu(),
                     Err(_) => return None,
                 }
@@ -101,7 +102,10 @@ impl At<'_> {
 
     /// Takes an object from a full sheaf and installs the rest in place of the empty main.
     fn from_full(&self, mut full: Sheaf, pair: Pair) -> Option<(NonNull<u8>, Level)> {
-        let object = full.pop()?;
+        let Some(object) = full.pop() else {
+            self.to_barn(self.home(), full);
+            return None;
+        };
         let new = Pair { main: full.cursor(), spare: pair.spare };
         // SAFETY: the sheaf is ours, and the pair was read from this CPU's slot.
         if unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) } {
@@ -144,7 +148,10 @@ impl At<'_> {
         for _ in 0..TRIES {
             self.cpu = backend.cpu();
             // SAFETY: the cache's own slots and backend, here and below.
-            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { break };
+            let pair = unsafe { backend.pair(slots, self.cpu) };
+            if pair.is_stopped() {
+                break;
+            }
             let (main, spare) = (pair.main, pair.spare);
             let has_spare = !spare.is_null();
             let (new, displaced) = if shape.is_empty(main) {

@@ -94,7 +94,10 @@ impl At<'_> {
             idle += 1;
             self.cpu = backend.cpu();
             // SAFETY: as above.
-            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { break };
+            let pair = unsafe { backend.pair(slots, self.cpu) };
+            if pair.is_stopped() {
+                break;
+            }
             if !shape.is_empty(pair.main) {
                 continue;
             }
@@ -140,7 +143,10 @@ impl At<'_> {
             idle += 1;
             self.cpu = backend.cpu();
             // SAFETY: as above.
-            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else { break };
+            let pair = unsafe { backend.pair(slots, self.cpu) };
+            if pair.is_stopped() {
+                break;
+            }
             if shape.is_full(pair.main) && !self.make_room_cheaply(pair) {
                 break;
             }

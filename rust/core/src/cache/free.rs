@@ -40,10 +40,11 @@ impl At<'_> {
         self.fold_hits();
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; the object is the caller's to give.
-            let Ok(pair) = (unsafe { backend.pair(slots, self.cpu) }) else {
+            let pair = unsafe { backend.pair(slots, self.cpu) };
+            if pair.is_stopped() {
                 self.recover();
                 return false;
-            };
+            }
             if shape.is_full(pair.main) {
                 self.make_room(pair);
             }

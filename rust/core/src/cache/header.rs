@@ -46,8 +46,8 @@ pub(crate) struct Cache {
 /// so that a sequence finds the CPU's counter by a shift.
 #[repr(C, align(256))]
 pub(super) struct CpuArea {
-    pub stats: [Counter; Stat::ALL.len()],
     pub intent: Pair,
+    pub stats: [Counter; Stat::ALL.len()],
 }
 
 const _: () = assert!(size_of::<CpuArea>() == 1 << seq::AREA_SHIFT);

@@ -220,7 +220,7 @@ impl At<'_> {
         let mut seen = Vec::new();
         for _ in 0..full {
             let Some(sheaf) = self.barn_full(node) else { break };
-            for &object in sheaf.objects() {
+            for &object in sheaf.objects(self.cache.shape) {
                 if let Err(error) = RawCache::of(self.cache).check(object) {
                     reports.push(format!("a sheaf of node {} holds {object:p}: {error}", node.0));
                 }

@@ -31,7 +31,7 @@ impl At<'_> {
         debug_assert!(sheaf.is_empty());
         self.bump(Stat::SheafFree, 1);
         let pages = &self.cache.arena.pages;
-        let index = self.index_of(sheaf.save());
+        let index = self.index_of(sheaf.save(self.cache.shape));
         self.cache.arena.sheaf_pool(self.cache.shape).put(pages.meta(), index);
     }
 
@@ -43,13 +43,13 @@ impl At<'_> {
     /// The sheaf under a cursor that was displaced from a slot and is ours now.
     pub fn sheaf_at(&self, cursor: *mut u64) -> Sheaf {
         // SAFETY: callers pass cursors that a slot gave up to them.
-        unsafe { Sheaf::from_cursor(cursor, self.cache.shape) }
+        unsafe { Sheaf::from_cursor(cursor) }
     }
 
     fn saved_sheaf(&self, index: Index) -> Sheaf {
         let block = self.cache.arena.pages.meta().at(index).cast().as_ptr();
         // SAFETY: the index was just popped from a barn, into which `save` put it.
-        unsafe { Sheaf::from_saved(block, self.cache.shape) }
+        unsafe { Sheaf::from_saved(block) }
     }
 
     /// A full sheaf from a node's barn.
@@ -77,9 +77,9 @@ impl At<'_> {
 
     /// Puts a sheaf in a node's barn, among the full or the empty ones by what it holds; no limit.
     pub fn to_barn(&self, node: NodeId, sheaf: Sheaf) {
-        let (barn, level) = (self.cache.barn(node), sheaf.level());
-        let index = self.index_of(sheaf.save());
-        if level == 0 {
+        let (barn, is_empty) = (self.cache.barn(node), sheaf.is_empty());
+        let index = self.index_of(sheaf.save(self.cache.shape));
+        if is_empty {
             barn.put_empty(self.cache.form(), &self.links(), index);
         } else {
             barn.put_full(self.cache.form(), &self.links(), index);
@@ -117,7 +117,7 @@ impl At<'_> {
 
     /// Fills a sheaf from a node's slabs, as far as memory goes. Source: `refill_objects`.
     pub fn fill(&self, sheaf: &mut Sheaf, node: NodeId) -> Filled {
-        let room = sheaf.room();
+        let room = sheaf.room(self.cache.shape);
         let mut filled = Filled::Partial;
         let mut got = 0;
         while got < room {
@@ -127,7 +127,8 @@ impl At<'_> {
             if got >= room {
                 break;
             }
-            let fresh = self.from_new_slab(node, room - got, |object| sheaf.push(object));
+            // SAFETY: no more than the room is asked for.
+            let fresh = self.from_new_slab(node, room - got, |object| unsafe { sheaf.push(object) });
             if fresh == 0 {
                 break;
             }
@@ -138,14 +139,15 @@ impl At<'_> {
         filled
     }
 
-    fn harvest_into(&self, sheaf: &mut Sheaf, node: NodeId, missing: u32) -> u32 {
-        let full = sheaf.level() + missing;
+    fn harvest_into(&self, sheaf: &mut Sheaf, node: NodeId, mut missing: u32) -> u32 {
         harvest(self, self.cache.node(node), missing, |slab, head, free| {
-            let used = free.min(full - sheaf.level());
+            let used = free.min(missing);
+            missing -= used;
             let mut object = self.object(slab, head);
             for _ in 0..used {
                 let next = self.next_of(object);
-                sheaf.push(object);
+                // SAFETY: `used` is at most what is missing to full.
+                unsafe { sheaf.push(object) };
                 object = next;
             }
             Taken { used, rest: if used < free { self.reference(slab, object) } else { ObjRef::NONE } }
@@ -157,9 +159,9 @@ impl At<'_> {
         if sheaf.is_empty() {
             return;
         }
-        self.bump(Stat::SheafFlush, u64::from(sheaf.level()));
-        self.free_grouped(sheaf.objects().iter().rev().copied());
-        sheaf.clear();
+        self.bump(Stat::SheafFlush, u64::from(sheaf.level(self.cache.shape)));
+        self.free_grouped(sheaf.objects(self.cache.shape).iter().rev().copied());
+        sheaf.clear(self.cache.shape);
     }
 
     /// Gives objects to their slabs, those of one slab by one swap. Slabs in the order in which they first appear, so that

@@ -98,7 +98,7 @@ impl At<'_> {
         self.bump(Stat::Drain, 1);
         self.bump(Stat::DrainRetry, u64::from(drained.rounds - 1));
         let mut main = self.sheaf_at(drained.pair.main);
-        let open = Pair { main: cache.shape.empty(main.block()), spare: null_mut() };
+        let open = Pair { main: cache.shape.empty(cache.shape.base(main.cursor())), spare: null_mut() };
         // SAFETY: as above.
         unsafe { cache.backend.settle(cache.slots(), cpu, open, &intent) };
         self.flush(&mut main);

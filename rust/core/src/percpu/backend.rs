@@ -82,8 +82,8 @@ pub(crate) trait PerCpu: Sync {
     /// Puts objects on the main sheaf while there is room; 0 when it is full. `mask` is the sheaf block's size less one.
     unsafe fn push(&self, slots: Slots, objects: &[*mut u8], mask: usize) -> Result<usize, Closed>;
 
-    /// The pair of `cpu` at some moment.
-    unsafe fn pair(&self, slots: Slots, cpu: Cpu) -> Result<Pair, Closed>;
+    /// The pair of `cpu` at some moment; stopped where the slot cannot be entered now.
+    unsafe fn pair(&self, slots: Slots, cpu: Cpu) -> Pair;
 
     /// Changes the pair of `cpu` if the caller runs there and it is still `old`.
     unsafe fn replace(&self, slots: Slots, cpu: Cpu, old: Pair, new: Pair) -> bool;

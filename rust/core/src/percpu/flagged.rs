@@ -97,9 +97,9 @@ impl PerCpu for Flagged {
         Ok(given)
     }
 
-    unsafe fn pair(&self, slots: Slots, cpu: Cpu) -> Result<Pair, Closed> {
+    unsafe fn pair(&self, slots: Slots, cpu: Cpu) -> Pair {
         // SAFETY: the caller's word.
-        Ok(unsafe { Held::try_enter(slots.of(cpu))? }.pair())
+        unsafe { Held::try_enter(slots.of(cpu)) }.map_or(Pair::stopped(), |held| held.pair())
     }
 
     unsafe fn replace(&self, slots: Slots, cpu: Cpu, old: Pair, new: Pair) -> bool {

@@ -36,10 +36,6 @@ impl<const PAIR: usize> Rseq<PAIR> {
             seq::write((&raw mut (*words).main).cast(), pair.main as u64);
         }
     }
-
-    fn closed_or(pair: Pair) -> Result<Pair, Closed> {
-        if pair.is_stopped() { Err(Closed) } else { Ok(pair) }
-    }
 }
 
 impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
@@ -57,9 +53,9 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
     unsafe fn pop(&self, slots: Slots, out: &mut [*mut u8]) -> Result<usize, Closed> {
         // SAFETY: the caller's word.
         let taken = unsafe { seq::pop::<PAIR>(slots, out) };
-        if taken == 0 {
-            // SAFETY: as above.
-            unsafe { self.pair(slots, self.cpu())? };
+        // SAFETY: as above.
+        if taken == 0 && unsafe { self.pair(slots, self.cpu()) }.is_stopped() {
+            return Err(Closed);
         }
         Ok(taken)
     }
@@ -67,16 +63,16 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
     unsafe fn push(&self, slots: Slots, objects: &[*mut u8], mask: usize) -> Result<usize, Closed> {
         // SAFETY: the caller's word.
         let given = unsafe { seq::push::<PAIR>(slots, objects, mask) };
-        if given == 0 {
-            // SAFETY: as above.
-            unsafe { self.pair(slots, self.cpu())? };
+        // SAFETY: as above.
+        if given == 0 && unsafe { self.pair(slots, self.cpu()) }.is_stopped() {
+            return Err(Closed);
         }
         Ok(given)
     }
 
-    unsafe fn pair(&self, slots: Slots, cpu: Cpu) -> Result<Pair, Closed> {
+    unsafe fn pair(&self, slots: Slots, cpu: Cpu) -> Pair {
         // SAFETY: the caller's word.
-        Self::closed_or(unsafe { Self::read(slots, cpu) })
+        unsafe { Self::read(slots, cpu) }
     }
 
     unsafe fn replace(&self, slots: Slots, cpu: Cpu, old: Pair, new: Pair) -> bool {

@@ -27,8 +27,10 @@ pub(crate) const fn stop() -> *mut u64 {
 }
 
 /// Main and spare cursor, which change together. A null spare means that there is none; main is never null.
+///
+/// Not over-aligned, so that it passes in two registers; where it lies in a slot it is aligned to 16 bytes all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(16))]
+#[repr(C)]
 pub(crate) struct Pair {
     pub main: *mut u64,
     pub spare: *mut u64,

@@ -1,17 +1,17 @@
 //! A sheaf that one thread holds: neither in a slot nor in a barn.
 
 use super::shape::Shape;
+use core::ptr::NonNull;
 
 /// Word of the block's header that keeps the cursor while the sheaf lies in a barn.
 const SAVED: usize = 1;
 
-/// An owned sheaf. It has no destructor: a sheaf goes to a slot, a barn or its pool, and the type system cannot say which.
+/// An owned sheaf: its cursor, so that it passes in a register. The cache knows its shape. It has no destructor: a sheaf goes
+/// to a slot, a barn or its pool, and the type system cannot say which.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Sheaf {
-    cursor: *mut u64,
-    shape: Shape,
-}
+#[repr(transparent)]
+pub(crate) struct Sheaf(NonNull<u64>);
 
 impl Sheaf {
     /// Makes a block from the pool an empty sheaf.
@@ -21,25 +21,29 @@ impl Sheaf {
     pub unsafe fn in_block(block: *mut u64, shape: Shape) -> Self {
         let cursor = shape.empty(block);
         // SAFETY: inside the block. The pool may have had it as a sheaf of another capacity, so the end mark is written anew.
-        unsafe { *cursor = 0 };
-        Self { cursor, shape }
+        unsafe {
+            *cursor = 0;
+            Self::from_cursor(cursor)
+        }
     }
 
     /// The sheaf whose cursor the caller took out of a slot.
     ///
     /// # Safety
     /// The sheaf is the caller's.
-    pub unsafe fn from_cursor(cursor: *mut u64, shape: Shape) -> Self {
-        Self { cursor, shape }
+    pub unsafe fn from_cursor(cursor: *mut u64) -> Self {
+        debug_assert!(!cursor.is_null());
+        // SAFETY: a cursor points into a block.
+        Self(unsafe { NonNull::new_unchecked(cursor) })
     }
 
     /// The sheaf that the caller took out of a barn.
     ///
     /// # Safety
     /// The block is the caller's, and [`Sheaf::save`] was its last use.
-    pub unsafe fn from_saved(block: *mut u64, shape: Shape) -> Self {
+    pub unsafe fn from_saved(block: *mut u64) -> Self {
         // SAFETY: the header is part of the block.
-        Self { cursor: unsafe { *block.add(SAVED) } as *mut u64, shape }
+        unsafe { Self::from_cursor(*block.add(SAVED) as *mut u64) }
     }
 
     /// How many objects a sheaf had when it was last saved: a guess about a sheaf that may have moved on, exact for one that
@@ -55,61 +59,65 @@ impl Sheaf {
     }
 
     /// Writes the cursor into the block, for a barn; returns the block.
-    pub fn save(self) -> *mut u64 {
-        let block = self.block();
+    pub fn save(self, shape: Shape) -> *mut u64 {
+        let block = shape.base(self.cursor());
         // SAFETY: the sheaf is ours and the header part of its block.
-        unsafe { *block.add(SAVED) = self.cursor as u64 };
+        unsafe { *block.add(SAVED) = self.cursor() as u64 };
         block
     }
 
     pub fn cursor(&self) -> *mut u64 {
-        self.cursor
+        self.0.as_ptr()
     }
 
-    pub fn block(&self) -> *mut u64 {
-        self.shape.base(self.cursor)
-    }
-
-    pub fn level(&self) -> u32 {
-        self.shape.level(self.cursor)
+    pub fn level(&self, shape: Shape) -> u32 {
+        shape.level(self.cursor())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.shape.is_empty(self.cursor)
+        self.top().is_null()
     }
 
-    pub fn room(&self) -> u32 {
-        self.shape.capacity - self.level()
+    pub fn room(&self, shape: Shape) -> u32 {
+        shape.capacity - self.level(shape)
     }
 
-    /// Puts an object on top; the caller checked that there is room.
-    pub fn push(&mut self, object: *mut u8) {
-        debug_assert!(self.room() > 0);
-        self.cursor = self.cursor.wrapping_add(1);
-        // SAFETY: there is room, so the word lies inside the block, which is ours.
-        unsafe { *self.cursor = object as u64 };
+    fn top(&self) -> *mut u8 {
+        // SAFETY: the cursor points into our block; the word below the first object is null.
+        unsafe { *self.cursor() as *mut u8 }
+    }
+
+    /// Puts an object on top.
+    ///
+    /// # Safety
+    /// The sheaf has room.
+    pub unsafe fn push(&mut self, object: *mut u8) {
+        // SAFETY: there is room, so the next word lies inside the block, which is ours.
+        unsafe {
+            self.0 = self.0.add(1);
+            *self.cursor() = object as u64;
+        }
     }
 
     /// Takes the top object.
-    pub fn pop(&mut self) -> Option<*mut u8> {
-        // SAFETY: the cursor points into our block; the word below the first object is null.
-        let object = unsafe { *self.cursor } as *mut u8;
-        if object.is_null() {
-            return None;
-        }
-        self.cursor = self.cursor.wrapping_sub(1);
+    pub fn pop(&mut self) -> Option<NonNull<u8>> {
+        let object = NonNull::new(self.top())?;
+        // SAFETY: there is an object, so the word below is inside the block.
+        self.0 = unsafe { self.0.sub(1) };
         Some(object)
     }
 
     /// The objects, bottom first.
-    pub fn objects(&self) -> &[*mut u8] {
-        let first = self.shape.empty(self.block()).wrapping_add(1);
+    pub fn objects(&self, shape: Shape) -> &[*mut u8] {
+        let first = shape.empty(shape.base(self.cursor())).wrapping_add(1);
         // SAFETY: the words up to the cursor hold object pointers, and the sheaf is ours.
-        unsafe { core::slice::from_raw_parts(first.cast(), self.level() as usize) }
+        unsafe { core::slice::from_raw_parts(first.cast(), self.level(shape) as usize) }
     }
 
     /// Forgets the objects, which the caller gave elsewhere.
-    pub fn clear(&mut self) {
-        self.cursor = self.shape.empty(self.block());
+    pub fn clear(&mut self, shape: Shape) {
+        let empty = shape.empty(shape.base(self.cursor()));
+        // SAFETY: a place inside the block.
+        self.0 = unsafe { NonNull::new_unchecked(empty) };
     }
 }
