@@ -9,10 +9,13 @@ import statistics
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from haybarn import _core
+import haybarn
+from haybarn import _core, cli
+from haybarn.output import CommandError
 
 TRACES = ("kmem-gcc.ftrace.txt.gz", "kmem-git.ftrace.txt.gz", "kmem-ls.perf-script.txt.gz")
 LEVELS = ("sheaf", "barn", "partial", "new_slab", "page_run")
@@ -285,3 +288,26 @@ def test_reading_takes_at_most_three_times_gzip(root, trace, tool):
         assert events > 25000
         ratios.append(seconds / unpacked)
     assert statistics.median(ratios) <= 3, sorted(ratios)
+
+
+def test_violations_are_exit_code_1(monkeypatch, capsys):
+    def broken(files, **options):
+        real = _core_replay(files, **options)
+        report = json.loads(real[0]) | {"violations": 1, "violation_texts": ["filp: object 3 was changed while live"]}
+        return json.dumps(report), *real[1:]
+
+    _core_replay = _core._replay
+    monkeypatch.setattr(_core, "_replay", broken)
+    trace = Path(__file__).parent.parent / "examples" / TRACES[2]
+    assert cli.run(["replay", str(trace), "--backend", "virtual"]) == 1
+    assert "violation: filp: object 3 was changed" in capsys.readouterr().err
+
+
+def test_memory_that_runs_out_is_exit_code_1(monkeypatch):
+    def out_of_memory(files, **options):
+        raise haybarn.OutOfMemoryError("out of memory in cache filp")
+
+    monkeypatch.setattr(_core, "_replay", out_of_memory)
+    with pytest.raises(CommandError, match="out of memory in cache filp") as caught:
+        cli.run(["replay", "some.trace"])
+    assert caught.value.exit_code == 1

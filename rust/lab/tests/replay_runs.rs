@@ -1,8 +1,10 @@
 //! Whole replays: every design, backend and engine over the recorded traces.
 
 use haybarn::{Arena, ArenaConfig, BackendKind};
-use haybarn_lab::replay::{Counts, Cpus, DesignKind, Options, ReplayError, Report, replay};
-use haybarn_lab::trace::ReadError;
+use haybarn_lab::replay::{
+    Counts, Cpus, DesignKind, Options, Plan, ReplayError, Report, Shape, Sheaves, replay, threads,
+};
+use haybarn_lab::trace::{ReadError, Reader};
 use std::path::{Path, PathBuf};
 
 const TRACES: [&str; 3] = ["kmem-gcc.ftrace.txt.gz", "kmem-git.ftrace.txt.gz", "kmem-ls.perf-script.txt.gz"];
@@ -113,6 +115,26 @@ fn every_trace_runs_on_threads_of_every_backend() {
                 assert!(report.seconds.is_some_and(|seconds| seconds.read > 0.0 && seconds.replay > 0.0));
             }
         }
+    }
+}
+
+/// Steps spread over eight threads by a hash of their number: nearly every object is freed by another thread than the one that
+/// allocated it, and threads wait for each other all the time.
+#[test]
+fn objects_that_change_threads_all_the_time() {
+    let mut reader = Reader::new(true);
+    reader.file(&example(TRACES[0])).unwrap();
+    let mut plan = Plan::new(&reader.finish());
+    plan.place(|index, _| ((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as u16);
+    let shapes: Vec<Shape> = plan.caches.iter().map(|cache| Shape::of(cache, None, 2).unwrap()).collect();
+    for backend in threaded() {
+        let config = ArenaConfig { backend: Some(backend), reserve: 1 << 30, ..ArenaConfig::default() };
+        let sheaves = Sheaves::new(Arena::create(config).unwrap(), &plan, &shapes).unwrap();
+        let mut outcome = threads::run(&plan, &sheaves).unwrap();
+        assert_eq!(outcome.threads, 8);
+        assert_eq!(outcome.live.len() as u64, plan.caches.iter().map(|cache| cache.live()).sum::<u64>());
+        outcome.close(&plan, &sheaves, |_| ());
+        assert_eq!(outcome.violations.texts, [""; 0], "{backend}");
     }
 }
 

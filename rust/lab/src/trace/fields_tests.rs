@@ -96,3 +96,40 @@ fn pointers() {
         assert_eq!(pointer(text.as_bytes()), Ok(value), "{text}");
     }
 }
+
+/// A line that ends early is never taken for another event, but for what cannot be seen: a cut at the end of a free.
+#[test]
+fn a_cut_line_is_malformed_or_the_same() {
+    let alloc = "kmem_cache_alloc: call_site=a+0x1/0x2 ptr=0000000094e883f2 name=filp bytes_req=184 bytes_alloc=192 \
+                 gfp_flags=GFP_KERNEL node=-1 accounted=false";
+    let whole = parse(alloc);
+    for end in 0..alloc.len() {
+        match parse(&alloc[..end]) {
+            Line::Malformed(_) => {}
+            other => assert_eq!(other, whole, "{}", &alloc[..end]),
+        }
+    }
+}
+
+/// Whatever a line holds, it is classified and nothing panics.
+#[test]
+fn any_bytes_are_classified() {
+    let line =
+        b"          cap.sh-10047   [001] .....   876.373867: kmem_cache_alloc: call_site=f ptr=4b4089df name=filp \
+                 bytes_req=184 bytes_alloc=192 gfp_flags=GFP_KERNEL node=-1 accounted=false";
+    let mut names = Names::default();
+    let mut state = 1u64;
+    for _ in 0..20_000 {
+        let mut text = line.to_vec();
+        for _ in 0..3 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (at, byte) = ((state >> 33) as usize % text.len(), (state >> 20) as u8);
+            match byte % 3 {
+                0 => text[at] = byte,
+                1 => text.truncate(at.max(1)),
+                _ => text.insert(at, b" =:[]0x"[byte as usize % 7]),
+            }
+        }
+        event_line(&text, &mut names);
+    }
+}
