@@ -87,6 +87,12 @@ def campaign(session: nox.Session) -> None:
     session.run("pytest", "-m", "campaign", "--timeout=1800", *session.posargs)
 
 
+@nox.session(venv_backend="none")
+def planted(session: nox.Session) -> None:
+    """Bugs planted in the core, one build each: stress has to catch every one; arguments name the features to try."""
+    session.run("python3", "tools/planted.py", *session.posargs, env={"CARGO_TARGET_DIR": str(TARGET)}, external=True)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Builds the engine with its peers (minutes of C and C++) and runs the rows side by side."""

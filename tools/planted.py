@@ -1,0 +1,76 @@
+"""Shows that stress catches bugs: builds the core with each planted bug, runs haybarn-stress, and asks for a failure.
+
+`python tools/planted.py [FEATURE ...]`. A bug is caught when stress reports violations, when an assertion or
+the kernel ends the process, or when it hangs. Exits 1 if a bug survives every try. What only weak memory shows
+(`plant-weak-release`, `plant-no-summary-fence`) cannot fail on x86-64: the loom models plant those.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 10
+SEEDS = range(1, 7)
+PANIC = 101  # what Rust exits with
+# Feature -> the scenarios in which it shows.
+PLANTED = {
+    "plant-no-membarrier": ("shrink-under-load", "remote"),
+    "plant-no-tag": ("burst",),
+    "plant-reuse-listed": ("burst", "shrink-under-load"),
+}
+
+
+def build(feature: str) -> Path:
+    """Builds haybarn-stress with the bug and returns its path."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute() / "planted"
+    env = os.environ | {
+        "CARGO_TARGET_DIR": str(target),
+        "CARGO_PROFILE_RELEASE_LTO": "off",
+        "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+    }
+    command = ["cargo", "build", "--locked", "-q", "--release", "-p", "haybarn-lab", "--bin", "haybarn-stress"]
+    subprocess.run([*command, "--features", feature], cwd=ROOT, env=env, check=True)
+    return target / "release" / "haybarn-stress"
+
+
+def caught(program: Path, scenarios: tuple[str, ...], seed: int) -> str | None:
+    """How one run failed, or None if it passed. A counter that never moved is no catch."""
+    command = [str(program), "--threads", "8", "--seconds", str(SECONDS), "--seed", str(seed), "--json", "-"]
+    for name in scenarios:
+        command += ["--scenario", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=6 * SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return "hung"
+    if done.returncode < 0:
+        return f"ended by signal {-done.returncode}"
+    if done.returncode == PANIC:
+        return "an assertion"
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"haybarn-stress: exit code {done.returncode}: {done.stderr}")
+    violations = json.loads(done.stdout)["violations"]
+    return f"{violations} violations" if violations else None
+
+
+def main(arguments: list[str]) -> int:
+    """Tries each bug with one seed after the other until it shows."""
+    survived = 0
+    for feature in arguments or PLANTED:
+        program = build(feature)
+        for seed in SEEDS:
+            how = caught(program, PLANTED[feature], seed)
+            if how:
+                break
+        survived += how is None
+        sys.stdout.write(f"{feature}: {f'caught ({how}), seed {seed}' if how else f'survived {len(SEEDS)} runs'}\n")
+        sys.stdout.flush()
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
