@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from haybarn import output
 from haybarn.lab import stress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAME = "stress"
 HELP = "drive the allocator from many threads and check every object"
@@ -45,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend", metavar="B", help="rseq, locked or virtual (default: HAYBARN_BACKEND, or the best)"
     )
     parser.add_argument(
+        "--form",
+        metavar="F",
+        help="double or packed: words of 128 or 64 bits that change by one swap (default: the best)",
+    )
+    parser.add_argument(
         "--ops", type=_between(int, 1, 2**62), metavar="N", help="stop each thread after N allocations and frees"
     )
     parser.add_argument(
@@ -65,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             seconds=args.seconds,
             seed=seed,
             backend=args.backend,
+            form=args.form,
             ops=args.ops,
             long_campaign=args.campaign,
             progress=lambda _name, seconds: bar.set(seconds),
@@ -91,7 +100,7 @@ def _show(report: dict[str, Any]) -> None:
     output.table(title, ("scenario", "ops", "violations", *stress.COUNTERS), rows)
 
 
-def _between(kind: type[int] | type[float], low: float, high: float) -> Any:
+def _between(kind: type[int | float], low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = kind(text)
         if not low <= value <= high:

@@ -33,6 +33,7 @@ def campaign(
     seconds: float = 10.0,
     seed: int = 1,
     backend: str | None = None,
+    form: str | None = None,
     ops: int | None = None,
     long_campaign: bool = False,
     progress: Callable[[str, float], None] = lambda _name, _seconds: None,
@@ -45,6 +46,7 @@ def campaign(
         seconds: time of the whole campaign, shared evenly by its scenarios.
         seed: 0 to 2**64 - 1; the same seed gives each thread the same sequence of operations.
         backend: "rseq", "locked" or "virtual"; None for what HAYBARN_BACKEND names, or else the best.
+        form: of the words that change by one swap: "double" (128 bits) or "packed" (64 bits); None for the best.
         ops: a thread stops after so many allocations and frees, if its time is not up before; the counters that a
             scenario must move are then not asked for.
         long_campaign: ask for the counters of races also where a scenario gets less than `LONG` seconds.
@@ -57,7 +59,7 @@ def campaign(
         haybarn.UnavailableError: the backend is not to be had here.
         haybarn.BadArgumentError: an argument is out of its range.
     """
-    field = _core.StressField(backend, threads)
+    field = _core.StressField(backend, threads, form)
     chosen = list(dict.fromkeys(names)) or list(scenarios())
     share = seconds / len(chosen)
     reports: dict[str, dict[str, Any]] = {}

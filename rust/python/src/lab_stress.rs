@@ -22,12 +22,14 @@ struct StressField {
 #[pymethods]
 impl StressField {
     #[new]
-    #[pyo3(signature = (backend, threads))]
-    fn new(py: Python<'_>, backend: Option<&str>, threads: u32) -> PyResult<Self> {
-        let made = py.detach(|| HaybarnField::new(backend, threads));
+    #[pyo3(signature = (backend, threads, form = None))]
+    fn new(py: Python<'_>, backend: Option<&str>, threads: u32, form: Option<&str>) -> PyResult<Self> {
+        let made = py.detach(|| HaybarnField::new(backend, threads, form));
         let field = made.map_err(|error| match error {
             FieldError::Arena(error) => errors::from_core(py, error),
-            FieldError::NoSuchBackend(_) => errors::error(py, Kind::BadArgument, error.to_string()),
+            FieldError::NoSuchBackend(_) | FieldError::NoSuchForm(_) => {
+                errors::error(py, Kind::BadArgument, error.to_string())
+            }
         })?;
         Ok(Self { field: Arc::new(field), claims: Arc::new(Claims::new()), threads })
     }

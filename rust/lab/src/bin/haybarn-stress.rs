@@ -1,6 +1,6 @@
 //! The stress scenarios as a plain executable, for builds that Python does not see (sanitizers, planted bugs).
 //!
-//! `haybarn-stress [--threads N] [--seconds S] [--seed K] [--scenario NAME]... [--backend B] [--ops N] [--campaign] [--json FILE]`;
+//! `haybarn-stress [--threads N] [--seconds S] [--seed K] [--scenario NAME]... [--backend B] [--form F] [--ops N] [--campaign] [--json FILE]`;
 //! the same meaning, JSON and exit codes as `haybarn stress`.
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ struct Options {
     seed: u64,
     ops: Option<u64>,
     backend: Option<String>,
+    form: Option<String>,
     scenarios: Vec<&'static Scenario>,
     json: Option<String>,
     campaign: bool,
@@ -44,6 +45,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         seed: 1,
         ops: None,
         backend: None,
+        form: None,
         scenarios: Vec::new(),
         json: None,
         campaign: false,
@@ -60,6 +62,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--seed" => options.seed = number(&name, &value)?,
             "--ops" => options.ops = Some(number(&name, &value)?),
             "--backend" => options.backend = Some(value),
+            "--form" => options.form = Some(value),
             "--json" => options.json = Some(value),
             "--scenario" => {
                 options.scenarios.push(scenario(&value).ok_or_else(|| format!("{name}: there is no {value:?}"))?);
@@ -82,7 +85,8 @@ fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
 
 /// Runs the scenarios one after the other; true when all passed.
 fn campaign(options: &Options) -> Result<bool, String> {
-    let field = HaybarnField::new(options.backend.as_deref(), options.threads).map_err(|error| error.to_string())?;
+    let field = HaybarnField::new(options.backend.as_deref(), options.threads, options.form.as_deref())
+        .map_err(|error| error.to_string())?;
     let field: Arc<dyn Field> = Arc::new(field);
     let claims = Arc::new(Claims::new());
     let share = options.seconds / options.scenarios.len() as f64;

@@ -173,11 +173,11 @@ struct Tally {
 impl Watched {
     const STRIPES: usize = 16;
 
-    /// Watches a cache from its beginning.
+    /// Watches a cache from its beginning: the first `size` bytes of each object, at most all of them.
     #[must_use]
-    pub fn new(subject: Box<dyn Subject>) -> Self {
+    pub fn new(subject: Box<dyn Subject>, size: usize) -> Self {
         static NEXT: AtomicCell<u64> = AtomicCell::new(0);
-        let (id, size) = (NEXT.fetch_add(1), subject.size());
+        let (id, size) = (NEXT.fetch_add(1), size.min(subject.size()));
         let tallies = (0..Self::STRIPES).map(|_| CachePadded::default()).collect();
         Self { subject, id, size, tallies }
     }
@@ -188,7 +188,7 @@ impl Watched {
         self.id
     }
 
-    /// Bytes of an object.
+    /// Bytes of an object that are watched.
     #[must_use]
     pub fn size(&self) -> usize {
         self.size

@@ -41,7 +41,7 @@ impl Work for CreateDestroy {
             let spec = SPECS[worker.rng.below(SPECS.len())];
             let field: &dyn Field = worker.field;
             let mut next = match field.cache("come-and-go", spec) {
-                Ok(subject) => (Watched::new(subject), Live::default()),
+                Ok(subject) => (Watched::new(subject, spec.watched_bytes()), Live::default()),
                 Err(why) => return worker.report_about(Kind::Lifetime, "come-and-go", 0, "a new cache".into(), why),
             };
             self.use_it(worker, &mut next);

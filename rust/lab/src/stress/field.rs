@@ -13,25 +13,42 @@ pub struct CacheSpec {
     pub align: usize,
     /// Count every hit of the fast path; on `rseq` that is another set of sequences, so scenarios use both.
     pub count_hits: bool,
+    /// Watch only the first [`CacheSpec::LIGHT`] bytes of each object: less is seen, but threads spend their time in the allocator.
+    pub light: bool,
 }
 
 impl CacheSpec {
+    /// Bytes of an object that are watched where only a part is.
+    pub const LIGHT: usize = 16;
+
     /// Objects of `size` bytes, hits not counted.
     #[must_use]
     pub const fn plain(size: usize) -> Self {
-        Self { size, align: 0, count_hits: false }
+        Self { size, align: 0, count_hits: false, light: false }
     }
 
     /// Objects of `size` bytes, hits counted.
     #[must_use]
     pub const fn counted(size: usize) -> Self {
-        Self { size, align: 0, count_hits: true }
+        Self { count_hits: true, ..Self::plain(size) }
     }
 
     /// The same on addresses that are multiples of `align` bytes.
     #[must_use]
     pub const fn aligned(self, align: usize) -> Self {
         Self { align, ..self }
+    }
+
+    /// The same, watched lightly.
+    #[must_use]
+    pub const fn light(self) -> Self {
+        Self { light: true, ..self }
+    }
+
+    /// Bytes of each object that are watched.
+    #[must_use]
+    pub fn watched_bytes(&self) -> usize {
+        if self.light { self.size.min(Self::LIGHT) } else { self.size }
     }
 }
 

@@ -6,7 +6,9 @@ use super::rng::Rng;
 use crate::oracle::subject::{Counter, Identity};
 use crate::oracle::{Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
-use haybarn::{AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, RawCache, SlabFlags, Stat};
+use haybarn::{
+    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, Form, RawCache, SlabFlags, Stat,
+};
 use std::ptr::NonNull;
 
 /// An arena for a campaign and the CPUs that its threads may use.
@@ -24,6 +26,9 @@ pub enum FieldError {
     /// No backend has that name.
     #[error("backend: {0:?} is not one of rseq, locked, virtual")]
     NoSuchBackend(String),
+    /// No form has that name.
+    #[error("form: {0:?} is not double or packed")]
+    NoSuchForm(String),
     /// The backend is not to be had on this machine, or the arena not in this process.
     #[error(transparent)]
     Arena(#[from] Error),
@@ -32,10 +37,11 @@ pub enum FieldError {
 impl HaybarnField {
     /// A new arena on `backend`; without one on what `HAYBARN_BACKEND` names, or else on the best. On `virtual` it has half as many
     /// CPUs as `threads` (at least 2) on 2 nodes, so that threads meet on a CPU's try-flag and free objects of the other node.
+    /// Its words that change by one swap have the form `form`, "double" or "packed", or where that is none the best.
     ///
     /// # Errors
-    /// No such backend, or not to be had.
-    pub fn new(backend: Option<&str>, threads: u32) -> Result<Self, FieldError> {
+    /// No such backend or form, or not to be had.
+    pub fn new(backend: Option<&str>, threads: u32, form: Option<&str>) -> Result<Self, FieldError> {
         let named = backend
             .map(str::to_owned)
             .or_else(|| std::env::var("HAYBARN_BACKEND").ok().filter(|name| !name.is_empty()));
@@ -43,8 +49,14 @@ impl HaybarnField {
             Some(name) => Some(name.parse::<BackendKind>().map_err(|_| FieldError::NoSuchBackend(name))?),
             None => None,
         };
+        let form = match form {
+            Some("double") => Some(Form::Double),
+            Some("packed") => Some(Form::Packed),
+            Some(other) => return Err(FieldError::NoSuchForm(other.to_owned())),
+            None => None,
+        };
         let virtual_cpus = threads.div_ceil(2).max(2);
-        let mut config = ArenaConfig { backend: kind, ..ArenaConfig::default() };
+        let mut config = ArenaConfig { backend: kind, form, ..ArenaConfig::default() };
         if kind == Some(BackendKind::Virtual) {
             config.cpus = Some(virtual_cpus);
             config.nodes = 2;

@@ -18,7 +18,7 @@ pub fn allowed_cpus() -> Vec<usize> {
 
 /// Moves the calling thread to `cpu`. Where that is refused the thread stays; the scheduler then moves it as it likes.
 pub fn move_to(cpu: usize) {
-    // SAFETY: as above; `cpu` came from a set of this size.
+    // SAFETY: an all-zero set is a valid value, and `cpu` came from a set of this size; the call only reads the set.
     unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
         libc::CPU_SET(cpu, &mut set);

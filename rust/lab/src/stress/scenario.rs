@@ -35,7 +35,8 @@ impl Setup<'_> {
     /// # Errors
     /// Why the allocator would not make one.
     pub fn caches(&self, label: &str, specs: &[CacheSpec]) -> Result<Vec<Watched>, String> {
-        specs.iter().map(|spec| self.field.cache(label, *spec).map(Watched::new)).collect()
+        let watch = |spec: &CacheSpec| Ok(Watched::new(self.field.cache(label, *spec)?, spec.watched_bytes()));
+        specs.iter().map(watch).collect()
     }
 }
 
