@@ -1,0 +1,320 @@
+//! Any cache, under any operations, against a model that knows only what a user may expect: objects are apart and aligned,
+//! keep their contents, come back when they are freed, and the counters agree with the count of live objects at every step.
+
+mod support;
+
+use haybarn::{
+    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, Form, RawCache, SlabFlags, Stat, set_virtual_cpu,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::ptr::{NonNull, null_mut};
+use std::sync::Mutex;
+use support::*;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Alloc { count: usize, flags: u32, counted: bool },
+    AllocNode { node: u32, this_node: bool },
+    AllocLevel,
+    AllocBulk { count: usize, zero: bool },
+    Free { at: usize, count: usize, counted: bool },
+    FreeBulk { at: usize, count: usize, backwards: bool },
+    FreeAll,
+    Cpu(u32),
+    Shrink,
+    Validate,
+    Trim,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (1..150_usize, 0..16_u32, any::<bool>())
+            .prop_map(|(count, flags, counted)| Op::Alloc { count, flags, counted }),
+        1 => (0..70_u32, any::<bool>()).prop_map(|(node, this_node)| Op::AllocNode { node, this_node }),
+        1 => Just(Op::AllocLevel),
+        2 => (0..300_usize, any::<bool>()).prop_map(|(count, zero)| Op::AllocBulk { count, zero }),
+        4 => (any::<usize>(), 1..200_usize, any::<bool>())
+            .prop_map(|(at, count, counted)| Op::Free { at, count, counted }),
+        3 => (any::<usize>(), 0..300_usize, any::<bool>())
+            .prop_map(|(at, count, backwards)| Op::FreeBulk { at, count, backwards }),
+        1 => Just(Op::FreeAll),
+        3 => (0..100_u32).prop_map(Op::Cpu),
+        1 => Just(Op::Shrink),
+        1 => Just(Op::Validate),
+        1 => Just(Op::Trim),
+    ]
+}
+
+#[derive(Clone, Debug)]
+struct Made {
+    size: usize,
+    args: CacheArgs,
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let size = prop_oneof![3 => 1..=64_usize, 4 => 8..=1024_usize, 2 => 1024..=9000_usize, 1 => Just(40_000_usize)];
+    let align = prop_oneof![3 => Just(0), 1 => (0..=12_u32).prop_map(|shift| 1_usize << shift)];
+    let capacity = prop_oneof![3 => Just(0), 2 => 1..=100_u32, 1 => Just(1020_u32)];
+    let flags = prop_oneof![
+        4 => Just(SlabFlags::empty()),
+        1 => Just(SlabFlags::NOLEAKTRACE),
+        1 => Just(SlabFlags::HWCACHE_ALIGN | SlabFlags::RECLAIM_ACCOUNT),
+    ];
+    (size, align, capacity, flags, 0..=4_u8, any::<bool>(), any::<bool>()).prop_map(
+        |(size, align, sheaf_capacity, flags, min_order, count_hits, encode_freeptr)| {
+            let args = CacheArgs {
+                align,
+                flags,
+                sheaf_capacity,
+                min_order,
+                count_hits,
+                encode_freeptr,
+                ..CacheArgs::default()
+            };
+            Made { size, args }
+        },
+    )
+}
+
+/// Arenas live as long as the process: one for each kind, made at its first use.
+fn arena_of(kind: BackendKind, form: Form, nodes: u32) -> Option<&'static Arena> {
+    static MADE: Mutex<Vec<(BackendKind, Form, u32, Option<&'static Arena>)>> = Mutex::new(Vec::new());
+    let mut made = MADE.lock().unwrap();
+    if let Some(&(.., arena)) = made.iter().find(|&&(k, f, n, _)| (k, f, n) == (kind, form, nodes)) {
+        return arena;
+    }
+    let is_virtual = kind == BackendKind::Virtual;
+    let config = ArenaConfig {
+        cpus: is_virtual.then_some(2 * nodes),
+        nodes: if is_virtual { nodes } else { 0 },
+        ..config(kind, form)
+    };
+    let arena = arena(config);
+    made.push((kind, form, nodes, arena));
+    arena
+}
+
+struct Model {
+    cache: RawCache,
+    size: usize,
+    align: usize,
+    /// Address to the stamp that the object was filled with.
+    live: BTreeMap<usize, u8>,
+    allocated: u64,
+    freed: u64,
+}
+
+impl Model {
+    fn got(&mut self, object: NonNull<u8>, zero: bool) {
+        let address = object.addr().get();
+        assert!(address.is_multiple_of(self.align), "{address:#x} is not aligned to {}", self.align);
+        let below = self.live.range(..=address).next_back();
+        assert!(below.is_none_or(|(&other, _)| other + self.size <= address), "{address:#x} overlaps {below:?}");
+        let above = self.live.range(address..).next();
+        assert!(above.is_none_or(|(&other, _)| address + self.size <= other), "{address:#x} overlaps {above:?}");
+        assert!(self.cache.check(object.as_ptr()).is_ok());
+        let stamp = (self.allocated % 251) as u8 + 1;
+        // SAFETY: the object is ours and `size` bytes.
+        unsafe {
+            let bytes = std::slice::from_raw_parts_mut(object.as_ptr(), self.size);
+            assert!(!zero || bytes.iter().all(|&byte| byte == 0), "asked for zeros");
+            bytes.fill(stamp);
+        }
+        self.live.insert(address, stamp);
+        self.allocated += 1;
+    }
+
+    fn pick(&self, at: usize, count: usize) -> Vec<NonNull<u8>> {
+        let start = if self.live.is_empty() { 0 } else { at % self.live.len() };
+        // Every third from there on, so that slabs are freed in part.
+        let step = 1 + at % 3;
+        let chosen = self.live.keys().skip(start).step_by(step).take(count);
+        chosen.map(|&address| NonNull::new(std::ptr::with_exposed_provenance_mut(address)).unwrap()).collect()
+    }
+
+    fn gone(&mut self, object: NonNull<u8>) {
+        let stamp = self.live.remove(&object.addr().get()).unwrap();
+        // SAFETY: still ours.
+        let bytes = unsafe { std::slice::from_raw_parts(object.as_ptr(), self.size) };
+        assert!(bytes.iter().all(|&byte| byte == stamp), "somebody wrote to {object:p}");
+        self.freed += 1;
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let cache = self.cache;
+        match *op {
+            Op::Alloc { count, flags, counted } => {
+                let flags = AllocFlags::from_bits_truncate(flags);
+                for _ in 0..count {
+                    let object = if counted { cache.alloc_counted(flags) } else { cache.alloc(flags) };
+                    self.got(object.expect("memory"), flags.contains(AllocFlags::ZERO));
+                }
+            }
+            Op::AllocNode { node, this_node } => {
+                let flags = if this_node { AllocFlags::THISNODE } else { PLAIN };
+                self.got(cache.alloc_node(flags, node).expect("memory"), false);
+            }
+            Op::AllocLevel => self.got(cache.alloc_level(PLAIN).expect("memory").0, false),
+            Op::AllocBulk { count, zero } => {
+                let mut out = vec![null_mut(); count];
+                assert!(cache.alloc_bulk(if zero { AllocFlags::ZERO } else { PLAIN }, &mut out));
+                for object in out {
+                    self.got(NonNull::new(object).unwrap(), zero);
+                }
+            }
+            Op::Free { at, count, counted } => {
+                for object in self.pick(at, count) {
+                    self.gone(object);
+                    // SAFETY: ours, and gone from the model.
+                    unsafe { if counted { cache.free_counted(object) } else { cache.free(object) } }
+                }
+            }
+            Op::FreeBulk { at, count, backwards } => {
+                let mut objects = self.pick(at, count);
+                if backwards {
+                    objects.reverse();
+                }
+                objects.iter().for_each(|&object| self.gone(object));
+                give_bulk(cache, &objects);
+            }
+            Op::FreeAll => {
+                let objects = self.pick(0, usize::MAX);
+                objects.iter().for_each(|&object| self.gone(object));
+                give(cache, objects);
+            }
+            Op::Cpu(cpu) => set_virtual_cpu(Some(cpu)),
+            Op::Shrink => {
+                let slabs = cache.stats().slabs;
+                assert!(cache.shrink() <= slabs);
+                audit_drained(cache, self.live.len());
+                // Only slabs that hold a live object are left.
+                assert!(cache.stats().slabs <= self.live.len() as u64);
+            }
+            Op::Validate => audit_drained(cache, self.live.len()),
+            Op::Trim => drop(cache.arena().trim()),
+        }
+        audit(cache, self.live.len());
+        if cache.info().counts_hits {
+            let stats = cache.stats();
+            assert_eq!(stats.get(Stat::AllocFastpath) + stats.get(Stat::AllocSlowpath), self.allocated);
+            assert_eq!(stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath), self.freed);
+        }
+    }
+}
+
+fn run(kind: BackendKind, form: Form, nodes: u32, made: &Made, ops: &[Op]) {
+    let Some(arena) = arena_of(kind, form, nodes) else { return };
+    set_virtual_cpu(None);
+    let name = format!("model-{:?}", std::thread::current().id());
+    let cache = create(arena, &name, made.size, &made.args);
+    let align = cache.info().align;
+    assert!(align >= made.args.align.max(8));
+    let mut model = Model { cache, size: made.size, align, live: BTreeMap::new(), allocated: 0, freed: 0 };
+    for op in ops {
+        model.apply(op);
+    }
+    model.apply(&Op::FreeAll);
+    end(cache);
+    set_virtual_cpu(None);
+}
+
+fn form() -> impl Strategy<Value = Form> {
+    prop_oneof![Just(Form::Double), Just(Form::Packed)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rseq(form in form(), made in made(), ops in vec(op(), 1..40)) {
+        run(BackendKind::Rseq, form, 1, &made, &ops);
+    }
+
+    #[test]
+    fn locked(form in form(), made in made(), ops in vec(op(), 1..40)) {
+        run(BackendKind::Locked, form, 1, &made, &ops);
+    }
+
+    #[test]
+    fn virtual_on_one_to_three_nodes(form in form(), nodes in 1..=3_u32, made in made(), ops in vec(op(), 1..40)) {
+        run(BackendKind::Virtual, form, nodes, &made, &ops);
+    }
+}
+
+/// Exact after the threads are joined, on every backend; on `rseq` with counted hits, since a counting sequence commits
+/// the hit and the cursor by one store (docs/design.md, "Counting").
+#[test]
+fn counters_are_exact_after_threads_are_joined() {
+    for arena in every_arena() {
+        for count_hits in [false, true] {
+            let cache =
+                create(arena, "joined", 64, &CacheArgs { count_hits, sheaf_capacity: 10, ..CacheArgs::default() });
+            let totals: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4_u32)
+                    .map(|thread| {
+                        scope.spawn(move || {
+                            let (mut held, mut allocated) = (Vec::new(), 0);
+                            for n in 0..10_000_u32 {
+                                set_virtual_cpu(Some(n / 100 + thread));
+                                held.push(cache.alloc_counted(PLAIN).unwrap());
+                                allocated += 1;
+                                if n % 7 == 0 {
+                                    for object in held.drain(..held.len() / 2) {
+                                        // SAFETY: ours.
+                                        unsafe { cache.free_counted(object) };
+                                    }
+                                }
+                                if n % 1000 == thread {
+                                    allocated += 100;
+                                    give_bulk(cache, &take_bulk(cache, 100).unwrap());
+                                }
+                            }
+                            let addresses: Vec<_> =
+                                held.iter().map(|object| object.expose_provenance().get()).collect();
+                            (allocated, addresses)
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let live: Vec<_> = totals
+                .iter()
+                .flat_map(|(_, held)| held)
+                .map(|&address| NonNull::new(std::ptr::with_exposed_provenance_mut(address)).unwrap())
+                .collect();
+            audit(cache, live.len());
+            if cache.info().counts_hits {
+                let stats = cache.stats();
+                let allocated: u64 = totals.iter().map(|&(allocated, _)| allocated).sum();
+                let counted = stats.get(Stat::AllocFastpath) + stats.get(Stat::AllocSlowpath);
+                assert_eq!(counted, allocated, "{}: every allocation is counted once", arena.backend());
+            }
+            give(cache, live);
+            end(cache);
+        }
+    }
+}
+
+/// What can still be allocated when memory is out is what the identities say is free.
+#[test]
+fn free_objects_are_those_that_can_be_taken() {
+    for (arena, switch) in every_failing_arena() {
+        for (size, capacity) in [(64, 0), (300, 5), (4096, 0), (64, 1020)] {
+            let args = CacheArgs { sheaf_capacity: capacity, ..CacheArgs::default() };
+            let cache = create(arena, "exhausted", size, &args);
+            let mut held = Vec::new();
+            for round in 1..6 {
+                set_virtual_cpu(Some(round));
+                held.extend(take_many(cache, 200 * round as usize));
+                let some: Vec<_> = held.iter().copied().step_by(round as usize + 1).collect();
+                held.retain(|object| !some.contains(object));
+                give(cache, some);
+                exhaust(cache, &switch, held.len());
+            }
+            give(cache, held);
+            end(cache);
+        }
+    }
+}
