@@ -1,0 +1,1 @@
+"""asv's benchmarks; docs/benchmarks.md says how to run them."""
