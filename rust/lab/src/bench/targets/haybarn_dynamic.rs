@@ -1,4 +1,4 @@
-//! This allocator through cache handles: on the best form of the doubleword, and on the packed one.
+//! This allocator through cache handles: as it comes, with wider sheaves, and on the packed form of the doubleword.
 
 use crate::bench::blocks::{Block, Blocks, Kind, Sizes, Target};
 use core::marker::PhantomData;
@@ -33,6 +33,10 @@ pub trait Side: Clone + Send + 'static {
     /// # Errors
     /// Why the arena is not to be had.
     fn arena() -> Result<&'static Arena, String>;
+    /// How its caches are made.
+    fn args() -> CacheArgs {
+        CacheArgs::default()
+    }
     /// The caches, made once in a process.
     fn caches() -> &'static OnceLock<Result<Caches, String>>;
 }
@@ -45,19 +49,21 @@ pub struct Caches {
 }
 
 impl Caches {
-    fn create(arena: &'static Arena) -> Result<Self, String> {
+    fn create<S: Side>() -> Result<Self, String> {
+        let (arena, args) = (S::arena()?, S::args());
+        // Sides may share an arena, so the side is in the name.
         let cache =
-            |name: &str, size| RawCache::create(arena, name, size, &CacheArgs::default()).map_err(|e| e.to_string());
-        let pair = cache("bench-64", 64)?;
+            |size| RawCache::create(arena, &format!("{}-{size}", S::NAME), size, &args).map_err(|e| e.to_string());
+        let pair = RawCache::create(arena, &format!("{}-pair", S::NAME), 64, &args).map_err(|e| e.to_string())?;
         let mut classes = [pair; CLASSES.len()];
         for (class, size) in classes.iter_mut().zip(CLASSES) {
-            *class = cache(&format!("bench-kmalloc-{size}"), size)?;
+            *class = cache(size)?;
         }
         Ok(Self { pair, classes })
     }
 
     fn of<S: Side>() -> Result<Self, String> {
-        S::caches().get_or_init(|| Self::create(S::arena()?)).clone()
+        S::caches().get_or_init(Self::create::<S>).clone()
     }
 }
 
@@ -70,6 +76,27 @@ impl Side for Best {
 
     fn arena() -> Result<&'static Arena, String> {
         Arena::global().map_err(|e| e.to_string())
+    }
+
+    fn caches() -> &'static OnceLock<Result<Caches, String>> {
+        static CACHES: OnceLock<Result<Caches, String>> = OnceLock::new();
+        &CACHES
+    }
+}
+
+/// The process's arena, with sheaves for 252 objects in place of Linux's number (60 for the small sizes of the rows).
+#[derive(Clone)]
+pub struct Wide;
+
+impl Side for Wide {
+    const NAME: &'static str = "haybarn-252";
+
+    fn arena() -> Result<&'static Arena, String> {
+        Best::arena()
+    }
+
+    fn args() -> CacheArgs {
+        CacheArgs { sheaf_capacity: 252, ..CacheArgs::default() }
     }
 
     fn caches() -> &'static OnceLock<Result<Caches, String>> {

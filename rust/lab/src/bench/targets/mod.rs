@@ -27,6 +27,7 @@ pub fn each<V: Visitor>(visitor: &mut V) {
     visitor.visit::<control::Control>();
     visitor.visit::<haybarn_static::Static>();
     visitor.visit::<haybarn_dynamic::Dynamic<haybarn_dynamic::Best>>();
+    visitor.visit::<haybarn_dynamic::Dynamic<haybarn_dynamic::Wide>>();
     visitor.visit::<haybarn_dynamic::Dynamic<haybarn_dynamic::OnPacked>>();
     #[cfg(feature = "peers")]
     visitor.visit::<rusty_alloc::RustyAlloc>();
