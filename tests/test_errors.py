@@ -207,8 +207,9 @@ def test_each_error_from_several_threads():
 
 
 WHEN_MEMORY_IS_OUT = """
-import resource, threading
-resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
+import pathlib, resource, threading
+mapped = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (mapped + (700 << 20),) * 2)
 import haybarn
 cache = haybarn.KmemCache("big", 1 << 20)
 kept, failed = [], []

@@ -54,7 +54,7 @@ impl KmemCache {
         let mut info = raw.info();
         info.flags |= args.flags;
         Ok(Self {
-            // The core's own counting of hits costs more than the rest of its fast path; see `tally`.
+            // The core's own counting of hits costs more than the rest of its fast path; see `gate`.
             guarded: Guarded::new(raw, args.count_hits && !info.counts_hits),
             name: info.name.clone(),
             object_size: info.object_size,
@@ -73,7 +73,7 @@ impl KmemCache {
 
     /// Runs `call` with the core cache, which is not destroyed meanwhile.
     pub(crate) fn inside<R>(&self, py: Python<'_>, call: impl FnOnce(RawCache) -> R) -> PyResult<R> {
-        self.guarded.enter(py, true, call).map_err(|gone| self.gone(py, gone))
+        self.guarded.enter(py, true, |raw, _| call(raw)).map_err(|gone| self.gone(py, gone))
     }
 
     /// The error for a use that the cache's state forbids.

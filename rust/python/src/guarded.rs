@@ -8,8 +8,7 @@ use haybarn::sync::Published;
 use haybarn::{AllocFlags, Error, RawCache};
 use pyo3::Python;
 
-use crate::gate::{Gate, Refused};
-use crate::tally::Tally;
+use crate::gate::{Gate, Pass, Refused};
 
 /// Below this many objects a closed cache is asked at every free whether that was the last one.
 const ASK_OFTEN: u64 = 64;
@@ -29,7 +28,8 @@ pub(crate) enum Gone {
 pub(crate) struct Guarded {
     raw: RawCache,
     gate: Gate,
-    tally: Tally,
+    /// Whether `tally` is wanted.
+    counted: bool,
     /// 1 once the core cache has been destroyed; set before the gate opens again.
     destroyed: Published,
     /// On a closed cache: objects live when it was last asked, less those freed since.
@@ -42,16 +42,16 @@ impl Guarded {
     /// Takes the core cache over; nobody else may destroy it.
     pub(crate) fn new(raw: RawCache, count: bool) -> Self {
         let zero = || Published::new(0);
-        Self { raw, gate: Gate::new(), tally: Tally::new(count), destroyed: zero(), left: zero(), ask_at: zero() }
+        Self { raw, gate: Gate::new(), counted: count, destroyed: zero(), left: zero(), ask_at: zero() }
     }
 
     /// One object, or `None` when memory is out; `Err` when the short way is barred (see [`Guarded::alloc_gated`]).
     #[inline]
     pub(crate) fn alloc(&self, flags: AllocFlags) -> Result<Option<NonNull<u8>>, ()> {
-        let _pass = self.gate.enter_short().ok_or(())?;
+        let pass = self.gate.enter_short().ok_or(())?;
         let object = self.raw.alloc(flags);
         if object.is_some() {
-            self.tally.allocated(1);
+            pass.allocated(1);
         }
         Ok(object)
     }
@@ -59,11 +59,13 @@ impl Guarded {
     /// [`Guarded::alloc`] for those whom it turned away: waits for a destroyer, then tries once more.
     #[cold]
     pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> Result<Option<NonNull<u8>>, Gone> {
-        let object = self.enter(py, false, |raw| raw.alloc(flags))?;
-        if object.is_some() {
-            self.tally.allocated(1);
-        }
-        Ok(object)
+        self.enter(py, false, |raw, pass| {
+            let object = raw.alloc(flags);
+            if object.is_some() {
+                pass.allocated(1);
+            }
+            object
+        })
     }
 
     /// Gives one object back.
@@ -72,10 +74,10 @@ impl Guarded {
     /// `object` is live, came from this cache, and is the caller's alone to free.
     #[inline]
     pub(crate) unsafe fn free(&self, py: Python<'_>, object: NonNull<u8>) {
-        if let Some(_pass) = self.gate.enter_short() {
+        if let Some(pass) = self.gate.enter_short() {
             // SAFETY: the caller's promise; a live object keeps the cache from being destroyed.
             unsafe { self.raw.free(object) }
-            self.tally.freed(1);
+            pass.freed(1);
         } else {
             // SAFETY: as above.
             unsafe { self.free_gated(py, object) }
@@ -86,11 +88,11 @@ impl Guarded {
     /// As [`Guarded::free`].
     #[cold]
     unsafe fn free_gated(&self, py: Python<'_>, object: NonNull<u8>) {
-        self.within(py, true, |raw| {
+        self.within(py, true, |raw, pass| {
             // SAFETY: the caller's promise.
             unsafe { raw.free(object) }
+            pass.freed(1);
         });
-        self.tally.freed(1);
         self.freed_on_closed(py, 1);
     }
 
@@ -101,14 +103,18 @@ impl Guarded {
     pub(crate) unsafe fn free_bulk(&self, py: Python<'_>, objects: &mut [*mut u8], detach_above: usize) {
         let n = objects.len();
         let list = Objects(objects);
-        self.within(py, true, move |raw| {
+        self.within(py, true, move |raw, pass| {
             let work = move || {
                 // SAFETY: the caller's promise.
                 unsafe { raw.free_bulk(list.whole()) }
             };
-            if n > detach_above { py.detach(work) } else { work() }
+            if n > detach_above {
+                py.detach(work)
+            } else {
+                work()
+            }
+            pass.freed(n as u64);
         });
-        self.tally.freed(n as u64);
         self.freed_on_closed(py, n as u64);
     }
 
@@ -122,36 +128,41 @@ impl Guarded {
     ) -> Result<bool, Gone> {
         let n = out.len();
         let list = Objects(out);
-        let filled = self.enter(py, false, move |raw| {
+        self.enter(py, false, move |raw, pass| {
             let work = move || raw.alloc_bulk(flags, list.whole());
-            if n > detach_above { py.detach(work) } else { work() }
-        })?;
-        if filled {
-            self.tally.allocated(n as u64);
-        }
-        Ok(filled)
+            let filled = if n > detach_above { py.detach(work) } else { work() };
+            if filled {
+                pass.allocated(n as u64);
+            }
+            filled
+        })
     }
 
     /// Objects allocated and freed by Python so far, if they are counted.
     pub(crate) fn tally(&self) -> Option<(u64, u64)> {
-        self.tally.read()
+        self.counted.then(|| self.gate.tally())
     }
 
     /// Runs `call` with the core cache, which is not destroyed meanwhile; waits (detached) while a destroyer is at work.
     /// `closed`: whether a closed cache will do.
-    pub(crate) fn enter<R>(&self, py: Python<'_>, closed: bool, call: impl FnOnce(RawCache) -> R) -> Result<R, Gone> {
-        let _pass = loop {
+    pub(crate) fn enter<R>(
+        &self,
+        py: Python<'_>,
+        closed: bool,
+        call: impl FnOnce(RawCache, &Pass<'_>) -> R,
+    ) -> Result<R, Gone> {
+        let pass = loop {
             match self.gate.enter(closed) {
                 Ok(pass) => break pass,
                 Err(Refused::Busy) => nap(py),
                 Err(Refused::Closed) => return Err(self.gone()),
             }
         };
-        if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw)) }
+        if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw, &pass)) }
     }
 
     /// [`Guarded::enter`] for those whose object keeps the cache from being destroyed.
-    fn within<R>(&self, py: Python<'_>, closed: bool, call: impl FnOnce(RawCache) -> R) -> R {
+    fn within<R>(&self, py: Python<'_>, closed: bool, call: impl FnOnce(RawCache, &Pass<'_>) -> R) -> R {
         self.enter(py, closed, call).unwrap_or_else(|gone| unreachable!("live objects in a cache that is {gone:?}"))
     }
 

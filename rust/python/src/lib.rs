@@ -15,7 +15,6 @@ mod object;
 mod registry;
 mod report;
 mod state;
-mod tally;
 
 use pyo3::prelude::*;
 
