@@ -111,6 +111,8 @@ fn every_trace_runs_on_threads_of_every_backend() {
                     let counts = |counts: &Counts| (counts.allocs, counts.frees, counts.live_at_end);
                     assert_eq!(counts(&here.counts), counts(&there.counts), "{name} {backend} {cache}");
                     assert_eq!(here.peak_objects, there.peak_objects, "{name} {backend} {cache}");
+                    let counts_hits = here.counters.contains_key("alloc_fastpath");
+                    assert_eq!(counts_hits, here.made.is_some() && backend != BackendKind::Rseq, "{name} {cache}");
                 }
                 assert!(report.seconds.is_some_and(|seconds| seconds.read > 0.0 && seconds.replay > 0.0));
             }
