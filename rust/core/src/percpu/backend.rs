@@ -140,7 +140,7 @@ pub(crate) fn choose(forced: Option<BackendKind>) -> Result<Choice, Error> {
 }
 
 fn rseq_state() -> Result<String, String> {
-    if let Some(why) = super::unsupported() {
+    if let Some(why) = super::support::unsupported() {
         return Err(why.to_owned());
     }
     if os::possible_cpus() as usize > super::MAX_CPUS {

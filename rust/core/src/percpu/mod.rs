@@ -3,6 +3,7 @@
 mod backend;
 mod flagged;
 mod slot;
+mod support;
 
 #[cfg(not(target_env = "musl"))]
 mod rseq;
@@ -21,21 +22,7 @@ pub use backend::{BackendKind, set_virtual_cpu};
 pub(crate) use backend::{DrainIntent, PerCpu, choose};
 pub(crate) use flagged::Flagged;
 pub(crate) use slot::{Cpu, NEGATIVE_SLOTS, Pair, Slot, Slots, stop};
-
-/// Most CPUs that `rseq` serves: a static cache that is not set up yet points at a table of this many slots that miss.
-pub(crate) const MAX_CPUS: usize = 1024;
-
-/// Why this build has no sequences, if it has none.
-fn unsupported() -> Option<&'static str> {
-    if cfg!(target_env = "musl") {
-        return Some("musl refuses the static TLS that the rseq area needs in a loaded library");
-    }
-    #[cfg(target_arch = "aarch64")]
-    if !std::arch::is_aarch64_feature_detected!("lse2") {
-        return Some("this CPU has no single-copy atomic 16-byte store (LSE2)");
-    }
-    None
-}
+pub(crate) use support::MAX_CPUS;
 
 /// The backend of an arena's caches; `named` is the arena's `virtual` one, `counting` whether fast hits are counted.
 pub(crate) fn backend(kind: BackendKind, named: &'static Flagged, counting: bool) -> &'static dyn PerCpu {
