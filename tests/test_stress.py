@@ -1,0 +1,255 @@
+"""`haybarn stress` and `haybarn.lab.stress`."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import platform
+import re
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+import haybarn
+from haybarn import _core
+from haybarn.lab import stress
+
+Cli = Callable[..., CompletedProcess[str]]
+BACKENDS = ("rseq", "locked", "virtual")
+
+
+def available(backend: str) -> str:
+    try:
+        _core.StressField(backend, 1)
+    except haybarn.UnavailableError as error:
+        pytest.skip(str(error))
+    return backend
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return available(request.param)
+
+
+def test_every_scenario_is_clean_on_every_backend(backend: str) -> None:
+    report = stress.campaign(threads=8, seconds=3.5, seed=3, backend=backend)
+    assert stress.passed(report), report
+    assert report["backend"] == backend
+    assert list(report["scenarios"]) == list(stress.scenarios())
+    for name, row in report["scenarios"].items():
+        assert row["ops"] > 0, name
+
+
+@pytest.mark.parametrize("form", ["double", "packed"])
+def test_both_forms_of_swapped_words_are_clean(form: str) -> None:
+    try:
+        _core.StressField(None, 1, form)
+    except haybarn.UnavailableError as error:
+        pytest.skip(str(error))
+    assert stress.passed(stress.campaign(["burst", "churn"], threads=4, seconds=1.0, form=form))
+
+
+def test_one_thread_passes_on_every_backend(backend: str) -> None:
+    assert stress.passed(stress.campaign(threads=1, seconds=2.1, seed=4, backend=backend))
+
+
+def test_json_has_what_a_reader_needs(haybarn_cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "stress.json"
+    file.write_text("older and longer than what comes" * 1000)
+    done = haybarn_cli("stress", "--threads", "2", "--seconds", "1", "--seed", "9", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(file.read_text())
+    assert report["seed"] == 9
+    assert report["threads"] == 2
+    assert report["backend"] in BACKENDS
+    assert report["violations"] == 0
+    assert report["ops"] == sum(row["ops"] for row in report["scenarios"].values())
+    assert report["ops_per_second"] == pytest.approx(report["ops"] / report["seconds"])
+    # The whole run shares --seconds: seven scenarios and their ends, not seven times one second.
+    assert 0.9 < report["seconds"] < 4
+    assert set(report["scenarios"]) == {
+        "churn", "remote", "burst", "bulk", "shrink-under-load", "create-destroy", "fork"
+    }  # fmt: skip
+    for row in report["scenarios"].values():
+        assert set(row) >= {"ops", "violations", "counters"}
+        assert set(row["counters"]) == {
+            "refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail"
+        }  # fmt: skip
+    assert "stress on" in done.stdout
+    assert "shrink-under-load" in done.stdout
+
+
+def test_json_to_standard_output_is_all_that_is_there(haybarn_cli: Cli) -> None:
+    done = haybarn_cli("stress", "--seconds", "0.5", "--scenario", "churn", "bulk", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["scenarios"]) == ["churn", "bulk"]
+
+
+def test_a_new_seed_is_made_and_told(haybarn_cli: Cli) -> None:
+    seeds = set()
+    for _ in range(2):
+        done = haybarn_cli("stress", "--seconds", "0.2", "--scenario", "burst", "--threads", "1")
+        found = re.search(r"seed (\d+)", done.stdout)
+        assert found, done.stdout
+        seeds.add(found[1])
+    assert len(seeds) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--threads", "0"),
+        ("--threads", "many"),
+        ("--threads", "1025"),
+        ("--seconds", "0"),
+        ("--seconds", "nan"),
+        ("--seed", "-1"),
+        ("--seed", str(2**64)),
+        ("--scenario", "nonsense"),
+        ("--backend", "nonsense"),
+        ("--form", "nonsense"),
+        ("--nonsense",),
+    ],
+)
+def test_called_wrongly_exits_2_and_says_why(haybarn_cli: Cli, arguments: tuple[str, ...]) -> None:
+    done = haybarn_cli("stress", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert arguments[0].lstrip("-") in done.stderr
+
+
+def test_a_backend_from_the_environment_is_used_and_checked(haybarn_cli: Cli) -> None:
+    arguments = ("stress", "--seconds", "0.2", "--scenario", "burst", "--json", "-")
+    done = haybarn_cli(*arguments, HAYBARN_BACKEND="virtual")
+    assert json.loads(done.stdout)["backend"] == "virtual"
+    assert haybarn_cli(*arguments, HAYBARN_BACKEND="nonsense").returncode == 2
+
+
+def refuse_rseq_and_membarrier() -> None:
+    """A seccomp filter like that of a strict container: both calls fail with ENOSYS. To be called in the child."""
+    numbers = (334, 324)
+    load, jump_equal, ret = 0x20, 0x15, 0x06
+    code = [
+        (load, 0, 0, 0),
+        *((jump_equal, len(numbers) - at, 0, number) for at, number in enumerate(numbers)),
+        (ret, 0, 0, 0x7FFF0000),  # allow
+        (ret, 0, 0, 0x00050000 | errno.ENOSYS),
+    ]
+    text = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in code))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(text)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    set_no_new_privileges, set_seccomp, filtered = 38, 22, 2
+    if libc.prctl(set_no_new_privileges, 1, 0, 0, 0) or libc.prctl(set_seccomp, filtered, program, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="system call numbers of x86-64")
+def test_a_backend_that_is_not_to_be_had_exits_2() -> None:
+    def run(*arguments: str) -> CompletedProcess[str]:
+        command = [sys.executable, "-m", "haybarn", "stress", "--seconds", "0.3", "--scenario", "burst", *arguments]
+        return subprocess.run(
+            command, preexec_fn=refuse_rseq_and_membarrier, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    forced = run("--backend", "rseq")
+    assert forced.returncode == 2, forced.stderr
+    assert "rseq" in forced.stderr
+    assert len(forced.stderr.splitlines()) == 1
+    chosen = run("--json", "-")
+    assert chosen.returncode == 0, chosen.stderr
+    assert json.loads(chosen.stdout)["backend"] == "locked"
+
+
+def test_the_same_seed_does_the_same_on_one_virtual_thread() -> None:
+    def once() -> dict[str, object]:
+        report = stress.campaign(
+            ["churn", "remote", "burst", "bulk", "create-destroy"],
+            threads=1, seconds=60, seed=11, backend="virtual", ops=20_000
+        )  # fmt: skip
+        return {name: (row["ops"], row["counters"], row["violations"]) for name, row in report["scenarios"].items()}
+
+    first = once()
+    assert first == once()
+    assert all(violations == 0 for _, _, violations in first.values())
+
+
+def test_the_table_names_counters_that_exist() -> None:
+    for name, row in stress.scenarios().items():
+        assert row["about"], name
+        for column in (*BACKENDS, "races"):
+            assert set(row[column]) <= set(stress.COUNTERS), name
+        for backend in BACKENDS:
+            assert {"refill", "new_slab"} <= set(row[backend]), name
+    assert stress.scenarios()["shrink-under-load"]["races"] == ["cas_fail", "drain_retry"]
+
+
+def test_a_counter_that_must_move_and_does_not_fails_the_scenario() -> None:
+    # Too short for anything but the first steps.
+    report = stress.campaign(["shrink-under-load"], threads=2, seconds=1e-6, long_campaign=True, backend="locked")
+    row = report["scenarios"]["shrink-under-load"]
+    assert row["violations"] == 0
+    assert row["missing_counters"]
+    assert not stress.passed(report)
+
+
+def test_missing_counters_exit_1(haybarn_cli: Cli) -> None:
+    done = haybarn_cli("stress", "--seconds", "0.001", "--campaign", "--backend", "locked")
+    assert done.returncode == 1
+    assert "never moved on locked" in done.stderr
+
+
+def test_other_python_threads_run_meanwhile() -> None:
+    field = _core.StressField(None, 1)
+    run = _core.StressRun(field, "churn", seconds=30, seed=1)
+    worker = threading.Thread(target=run.thread, args=(0,))
+    worker.start()
+    # Only if the loop has released the GIL do these lines run before its 30 seconds are over.
+    while run.ops == 0:
+        pass
+    run.stop()
+    worker.join(20)
+    assert not worker.is_alive()
+    assert run.finish()["violations"] == 0
+
+
+def test_a_run_refuses_what_would_confuse_its_oracle() -> None:
+    field = _core.StressField("virtual", 1)
+    run = _core.StressRun(field, "burst", seconds=0.01, seed=1)
+    with pytest.raises(haybarn.BadArgumentError, match="not one of 1"):
+        run.thread(1)
+    run.thread(0)
+    with pytest.raises(haybarn.BadArgumentError, match="run before"):
+        run.thread(0)
+    run.finish()
+    with pytest.raises(haybarn.BadArgumentError, match="finished before"):
+        run.finish()
+    for bad in ({"seconds": -1.0, "seed": 1}, {"seconds": float("nan"), "seed": 1}):
+        with pytest.raises(haybarn.BadArgumentError, match="seconds"):
+            _core.StressRun(field, "burst", **bad)
+    with pytest.raises(haybarn.BadArgumentError, match="nonsense"):
+        _core.StressRun(field, "nonsense", seconds=1, seed=1)
+    with pytest.raises(haybarn.BadArgumentError, match="1024"):
+        _core.StressRun(_core.StressField("virtual", 5000), "burst", seconds=1, seed=1)
+
+
+def test_children_leave_no_zombies() -> None:
+    assert stress.passed(stress.campaign(["fork"], threads=2, seconds=0.5))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.campaign
+def test_a_minute_of_each_race_moves_its_counters() -> None:
+    for backend in ("rseq", "locked"):
+        names = [name for name, row in stress.scenarios().items() if row["races"]]
+        report = stress.campaign(names, threads=8, seconds=60.0 * len(names), backend=available(backend))
+        assert stress.passed(report), report
