@@ -24,7 +24,7 @@ pub mod sync;
 #[cfg(not(loom))]
 pub use cache::{
     AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheStats, Info, KmemCache, Level, ObjIndex,
-    Owner, RawCache, StaticCache, failing_source,
+    Owned, Owner, RawCache, StaticBox, StaticCache, failing_source,
 };
 #[cfg(not(loom))]
 pub use error::{Error, LiveObject};

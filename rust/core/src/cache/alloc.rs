@@ -3,7 +3,7 @@
 //! Source: `slab_alloc_node`, `replace_empty_main`, `___slab_alloc` (mm/slub.c).
 
 use super::header::Cache;
-use super::raw::{AllocFlags, Level, RawCache};
+use super::options::{AllocFlags, Level};
 use super::sheaves::Filled;
 use super::slabs::At;
 use crate::pages::NodeId;
@@ -17,8 +17,8 @@ const TRIES: usize = 8;
 
 #[cold]
 #[inline(never)]
-pub(super) fn slow(cache: RawCache, flags: AllocFlags) -> Option<NonNull<u8>> {
-    traced(cache.header(), flags, None).map(|(object, _)| object)
+pub(super) fn slow(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
+    traced(cache, flags, None).map(|(object, _)| object)
 }
 
 /// What the options ask of an object that was found.
@@ -41,9 +41,9 @@ pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> 
     let found = match node {
         Some(node) if node != at.home() => {
             at.bump(Stat::AllocNodeMismatch, 1);
-            at.from_slabs(node, flags)
+            at.take_from_slabs(node, flags)
         }
-        _ => at.from_sheaves(flags).or_else(|| at.from_slabs(at.home(), flags)),
+        _ => at.take_from_sheaves(flags).or_else(|| at.take_from_slabs(at.home(), flags)),
     };
     found.map(|(object, level)| (finish(cache, object, flags), level))
 }
@@ -56,7 +56,7 @@ impl At<'_> {
         Some((object, level))
     }
 
-    fn from_sheaves(mut self, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+    fn take_from_sheaves(mut self, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
         if !cache.has_sheaves() {
@@ -89,7 +89,7 @@ impl At<'_> {
             return match self.barn_full(self.home()) {
                 Some(full) => {
                     self.bump(Stat::BarnGet, 1);
-                    self.from_full(full, pair)
+                    self.take_from_full(full, pair)
                 }
                 None => {
                     self.bump(Stat::BarnGetFail, 1);
@@ -101,17 +101,17 @@ impl At<'_> {
     }
 
     /// Takes an object from a full sheaf and installs the rest in place of the empty main.
-    fn from_full(&self, mut full: Sheaf, pair: Pair) -> Option<(NonNull<u8>, Level)> {
+    fn take_from_full(&self, mut full: Sheaf, pair: Pair) -> Option<(NonNull<u8>, Level)> {
         let Some(object) = full.pop() else {
-            self.to_barn(self.home(), full);
+            self.put_in_barn(self.home(), full);
             return None;
         };
         let new = Pair { main: full.cursor(), spare: pair.spare };
         // SAFETY: the sheaf is ours, and the pair was read from this CPU's slot.
         if unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) } {
-            self.to_barn(self.home(), self.sheaf_at(pair.main));
+            self.put_in_barn(self.home(), self.sheaf_at(pair.main));
         } else {
-            self.to_barn(self.home(), full);
+            self.put_in_barn(self.home(), full);
         }
         self.hit(object, Level::Barn)
     }
@@ -125,8 +125,8 @@ impl At<'_> {
             Filled::NewSlab => Level::NewSlab,
         };
         let Some(object) = sheaf.pop() else {
-            self.to_barn(node, sheaf);
-            return self.from_slabs(node, flags);
+            self.put_in_barn(node, sheaf);
+            return self.take_from_slabs(node, flags);
         };
         self.install(sheaf, node);
         self.hit(object, level)
@@ -165,7 +165,7 @@ impl At<'_> {
             // SAFETY: the sheaf is ours until the commit, what it displaces is ours afterwards.
             if unsafe { backend.replace(slots, self.cpu, pair, new) } {
                 if let Some(displaced) = displaced {
-                    self.to_barn(self.home(), self.sheaf_at(displaced));
+                    self.put_in_barn(self.home(), self.sheaf_at(displaced));
                 }
                 return;
             }
@@ -173,21 +173,21 @@ impl At<'_> {
         if !sheaf.is_empty() {
             self.bump(Stat::BarnPut, 1);
         }
-        self.to_barn(node, sheaf);
+        self.put_in_barn(node, sheaf);
     }
 
     /// One object straight from a node's slabs; from another node's where that one's memory is out and the caller does not
     /// insist.
-    pub(super) fn from_slabs(&self, node: NodeId, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+    pub(super) fn take_from_slabs(&self, node: NodeId, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
         let mut found = null_mut();
-        let level = if self.from_partial(node, 1, |object| found = object) > 0 {
+        let level = if self.take_partial(node, 1, |object| found = object) > 0 {
             Level::Partial
-        } else if self.from_new_slab(node, 1, |object| found = object) > 0 {
+        } else if self.take_new_slab(node, 1, |object| found = object) > 0 {
             Level::NewSlab
         } else {
             if !flags.contains(AllocFlags::THISNODE) {
                 let others = self.cache.nodes().filter(|&other| other != node);
-                let _ = others.into_iter().any(|other| self.from_partial(other, 1, |object| found = object) > 0);
+                let _ = others.into_iter().any(|other| self.take_partial(other, 1, |object| found = object) > 0);
             }
             Level::Partial
         };

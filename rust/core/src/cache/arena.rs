@@ -2,16 +2,15 @@
 #![forbid(unsafe_code)]
 
 use super::at_fork;
-use super::header::Cache;
-use super::raw::RawCache;
+use super::registry::{Registry, lock};
 use crate::error::Error;
 use crate::os;
 use crate::pages::{BlockPool, FailSwitch, NodeId, Pages, PagesConfig, Source};
 use crate::percpu::{BackendKind, Cpu, Flagged, choose};
 use crate::sheaf::Shape;
 use crate::slab::geometry::default_cpus;
-use crate::sync::{Form, Published};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use crate::sync::Form;
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// How an arena is made.
 #[derive(Clone, Debug)]
@@ -38,8 +37,6 @@ impl Default for ArenaConfig {
     }
 }
 
-/// Caches of an arena: their ids are 16 bits in the page map, 0 is none.
-pub(super) const MAX_CACHES: usize = 1 << 16;
 const SHEAF_BLOCKS: usize = 8;
 const MIN_BLOCK_LOG2: u32 = 6;
 
@@ -59,17 +56,7 @@ pub struct Arena {
     pub(super) min_order: u8,
     pub(super) descriptors: BlockPool,
     sheaves: [BlockPool; SHEAF_BLOCKS],
-    table: Vec<Published>,
     registry: Mutex<Registry>,
-}
-
-/// What changes only when caches come and go.
-#[derive(Default)]
-pub(super) struct Registry {
-    pub caches: Vec<RawCache>,
-    pub free_ids: Vec<u16>,
-    pub next_id: u16,
-    pub free_blocks: Vec<usize>,
 }
 
 fn bad(argument: &'static str, value: impl ToString, legal: &str) -> Error {
@@ -133,8 +120,7 @@ impl Arena {
         let arena: &'static Self = Box::leak(Box::new(Self {
             descriptors: BlockPool::new(form, 64),
             sheaves: core::array::from_fn(|class| BlockPool::new(form, 64 << class)),
-            table: (0..MAX_CACHES).map(|_| Published::new(0)).collect(),
-            registry: Mutex::new(Registry { next_id: 1, ..Registry::default() }),
+            registry: Mutex::new(Registry::default()),
             named: Flagged::Named(cpus),
             slots: cpus.max(possible),
             kind: choice.kind,
@@ -146,7 +132,7 @@ impl Arena {
             nodes,
             node_of,
         }));
-        at_fork::add(arena);
+        at_fork::add(&arena.registry);
         Ok(arena)
     }
 
@@ -166,12 +152,6 @@ impl Arena {
     #[must_use]
     pub fn nodes(&self) -> u32 {
         self.nodes
-    }
-
-    /// The living caches, oldest first.
-    #[must_use]
-    pub fn caches(&self) -> Vec<RawCache> {
-        self.registry().caches.clone()
     }
 
     /// Gives free pages that were touched back to the system; returns bytes. Safe at any time, meant for quiet moments.
@@ -195,19 +175,8 @@ impl Arena {
         &self.sheaves[(shape.block.ilog2() - MIN_BLOCK_LOG2) as usize]
     }
 
-    /// A panic in between leaves the registry whole: every change of it is one push or one removal.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_cache(&self, id: u16, cache: Option<RawCache>) {
-        self.table[id as usize].publish(cache.map_or(0, |cache| cache.address() as u64));
-    }
-
-    /// The cache of an id that was read from the page map.
-    pub(super) fn cache(&self, id: u16) -> Option<&Cache> {
-        let address = self.table[id as usize].read();
-        RawCache::from_address(address as usize).map(RawCache::header)
+        lock(&self.registry)
     }
 }
 

@@ -2,19 +2,21 @@
 //! What a fork must not cut in two: the registries of caches. Their locks are taken before a fork and released after it, in
 //! parent and child, so that the child finds every registry whole. Alloc and free have nothing to wait for here.
 
-use super::arena::{Arena, Registry};
+use super::registry::{Registry, lock};
 use crate::os;
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-static ARENAS: Mutex<Vec<&'static Arena>> = Mutex::new(Vec::new());
+type Registries = Vec<&'static Mutex<Registry>>;
+
+static REGISTRIES: Mutex<Registries> = Mutex::new(Vec::new());
 
 /// Setups and ends of static caches, one at a time.
 static SETUP: Mutex<()> = Mutex::new(());
 
 struct Held {
     _setup: MutexGuard<'static, ()>,
-    _arenas: MutexGuard<'static, Vec<&'static Arena>>,
+    _list: MutexGuard<'static, Registries>,
     _registries: Vec<MutexGuard<'static, Registry>>,
 }
 
@@ -28,9 +30,9 @@ pub(super) fn watch() {
     os::fork::watch(prepare, release);
 }
 
-/// Makes an arena's registry one that forks take care of.
-pub(super) fn add(arena: &'static Arena) {
-    ARENAS.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+/// Makes a registry one that forks take care of.
+pub(super) fn add(registry: &'static Mutex<Registry>) {
+    REGISTRIES.lock().unwrap_or_else(PoisonError::into_inner).push(registry);
 }
 
 /// Held while a static cache is set up or ended.
@@ -40,10 +42,10 @@ pub(super) fn setup() -> MutexGuard<'static, ()> {
 
 extern "C" fn prepare() {
     let setup = setup();
-    let arenas = ARENAS.lock().unwrap_or_else(PoisonError::into_inner);
-    let registries = arenas.iter().map(|arena| arena.registry()).collect();
+    let list = REGISTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let registries = list.iter().map(|registry| lock(registry)).collect();
     // A thread whose locals are gone is ending; a fork from there goes without the locks.
-    let _ = HELD.try_with(|held| held.replace(Some(Held { _setup: setup, _arenas: arenas, _registries: registries })));
+    let _ = HELD.try_with(|held| held.replace(Some(Held { _setup: setup, _list: list, _registries: registries })));
 }
 
 extern "C" fn release() {

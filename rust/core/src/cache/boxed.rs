@@ -1,6 +1,5 @@
 //! The owning box of a typed cache's object.
 
-use super::typed::KmemCache;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -14,18 +13,18 @@ pub trait Owner<T> {
     unsafe fn free(&self, object: NonNull<T>);
 }
 
-/// An object of a typed cache `C`, owned. Dropping it drops the value and frees the object.
-pub struct CacheBox<'c, T, C: Owner<T> = KmemCache<T>> {
+/// An object of a typed cache `C`, owned: see [`crate::CacheBox`] and [`crate::StaticBox`]. Dropping it drops the value and frees the object.
+pub struct Owned<'c, T, C: Owner<T>> {
     object: NonNull<T>,
     cache: &'c C,
 }
 
 // SAFETY: the box owns its value, as `Box` does; caches are usable from every thread.
-unsafe impl<T: Send, C: Owner<T> + Sync> Send for CacheBox<'_, T, C> {}
+unsafe impl<T: Send, C: Owner<T> + Sync> Send for Owned<'_, T, C> {}
 // SAFETY: as above.
-unsafe impl<T: Sync, C: Owner<T> + Sync> Sync for CacheBox<'_, T, C> {}
+unsafe impl<T: Sync, C: Owner<T> + Sync> Sync for Owned<'_, T, C> {}
 
-impl<'c, T, C: Owner<T>> CacheBox<'c, T, C> {
+impl<'c, T, C: Owner<T>> Owned<'c, T, C> {
     /// Takes the value out and frees the object.
     #[must_use]
     pub fn into_inner(this: Self) -> T {
@@ -47,7 +46,7 @@ impl<'c, T, C: Owner<T>> CacheBox<'c, T, C> {
     /// Takes ownership of an object that holds a value.
     ///
     /// # Safety
-    /// `object` is of `cache`, holds a value, and has no other owner: for instance it came from [`CacheBox::into_raw`].
+    /// `object` is of `cache`, holds a value, and has no other owner: for instance it came from [`Owned::into_raw`].
     #[inline]
     #[must_use]
     pub unsafe fn from_raw(cache: &'c C, object: NonNull<T>) -> Self {
@@ -55,7 +54,7 @@ impl<'c, T, C: Owner<T>> CacheBox<'c, T, C> {
     }
 }
 
-impl<T, C: Owner<T>> Deref for CacheBox<'_, T, C> {
+impl<T, C: Owner<T>> Deref for Owned<'_, T, C> {
     type Target = T;
     fn deref(&self) -> &T {
         // SAFETY: the object holds a value of ours.
@@ -63,14 +62,14 @@ impl<T, C: Owner<T>> Deref for CacheBox<'_, T, C> {
     }
 }
 
-impl<T, C: Owner<T>> DerefMut for CacheBox<'_, T, C> {
+impl<T, C: Owner<T>> DerefMut for Owned<'_, T, C> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as above, and `self` is borrowed for change.
         unsafe { self.object.as_mut() }
     }
 }
 
-impl<T, C: Owner<T>> Drop for CacheBox<'_, T, C> {
+impl<T, C: Owner<T>> Drop for Owned<'_, T, C> {
     #[inline]
     fn drop(&mut self) {
         /// Frees the object even if the value's destructor panics.
@@ -88,7 +87,7 @@ impl<T, C: Owner<T>> Drop for CacheBox<'_, T, C> {
     }
 }
 
-impl<T: core::fmt::Debug, C: Owner<T>> core::fmt::Debug for CacheBox<'_, T, C> {
+impl<T: core::fmt::Debug, C: Owner<T>> core::fmt::Debug for Owned<'_, T, C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         (**self).fmt(f)
     }

@@ -2,7 +2,7 @@
 
 use super::alloc::finish;
 use super::header::Cache;
-use super::raw::AllocFlags;
+use super::options::AllocFlags;
 use super::slabs::At;
 use crate::percpu::Pair;
 use crate::stats::Stat;
@@ -14,27 +14,27 @@ const TRIES: usize = 8;
 /// Fills `out`, or leaves everything as it was.
 pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
     let mut at = At::new(cache);
-    let from_sheaves = at.bulk_from_sheaves(out);
+    let in_sheaves = at.bulk_from_sheaves(out);
     let node = at.home();
-    let mut got = from_sheaves;
+    let mut got = in_sheaves;
     let need = |got: usize| u32::try_from(out.len() - got).unwrap_or(u32::MAX);
     let missing = need(got);
     let places = out.as_mut_ptr();
     let mut put = |object| {
-        // SAFETY: `from_partial` and `from_new_slab` give at most as many objects as they were asked for.
+        // SAFETY: `take_partial` and `take_new_slab` give at most as many objects as they were asked for.
         unsafe { *places.add(got) = object };
         got += 1;
     };
-    let mut short = missing - if missing > 0 { at.from_partial(node, missing, &mut put) } else { 0 };
+    let mut short = missing - if missing > 0 { at.take_partial(node, missing, &mut put) } else { 0 };
     while short > 0 {
-        match at.from_new_slab(node, short, &mut put) {
+        match at.take_new_slab(node, short, &mut put) {
             0 => break,
             n => short -= n,
         }
     }
     if short > 0 {
         // What came from sheaves counts as freed to its slab; what came from slabs was never counted.
-        at.bump(Stat::FreeSlowpath, from_sheaves as u64);
+        at.bump(Stat::FreeSlowpath, in_sheaves as u64);
         at.free_grouped(out[..got].iter().copied());
         return false;
     }
@@ -116,7 +116,7 @@ impl At<'_> {
             // SAFETY: as above; the sheaf is ours until the commit.
             let displaced =
                 if unsafe { backend.replace(slots, self.cpu, pair, new) } { self.sheaf_at(pair.main) } else { full };
-            self.to_barn(node, displaced);
+            self.put_in_barn(node, displaced);
         }
         got
     }

@@ -2,9 +2,10 @@
 //!
 //! Source: `__kmem_cache_create_args`, `do_kmem_cache_create` (mm/slab_common.c).
 
-use super::arena::{Arena, MAX_CACHES, Registry};
+use super::arena::Arena;
 use super::header::{Cache, MAX_NAME, SLOTS_AT, block_bytes};
 use super::raw::RawCache;
+use super::registry::{Entry, Registry};
 use super::slabs::At;
 use crate::error::Error;
 use crate::percpu::{BackendKind, backend};
@@ -54,13 +55,14 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
     let flags = check_flags(name, args)?;
     let geometry = choose_geometry(arena, name, size, args)?;
     let mut registry = arena.registry();
-    if registry.caches.iter().any(|cache| cache.header().name() == name) {
+    let taken = |entry: &Entry| RawCache::from_address(entry.slots).is_some_and(|cache| cache.header().name() == name);
+    if registry.caches.iter().any(taken) {
         return Err(bad(name, "name", name, "a name that no living cache has"));
     }
     let out_of_memory = |what| Error::OutOfMemory { cache: name.to_owned(), what };
-    let id = take_id(&mut registry).ok_or_else(|| out_of_memory("a cache id: 65535 are in use"))?;
+    let id = registry.take_id().ok_or_else(|| out_of_memory("a cache id: 65535 are in use"))?;
     let Some(block) = take_block(arena, &mut registry) else {
-        registry.free_ids.push(id);
+        registry.put_id(id);
         return Err(out_of_memory("the cache's own block"));
     };
     let backend = backend(arena.kind, &arena.named, args.count_hits);
@@ -78,14 +80,13 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
         &*place
     };
     if !install_sheaves(cache) {
-        registry.free_ids.push(id);
-        registry.free_blocks.push(block);
+        registry.put_id(id);
+        registry.put_block(block);
         return Err(out_of_memory("a sheaf for every CPU"));
     }
     let made = RawCache::of(cache);
     debug_assert_eq!(made.address(), block + SLOTS_AT);
-    arena.set_cache(id, Some(made));
-    registry.caches.push(made);
+    registry.caches.push(Entry { id, slots: made.address() });
     Ok(made)
 }
 
@@ -128,17 +129,8 @@ fn choose_geometry(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> 
     geometry(&request).map_err(|error| bad(name, error.argument, error.value, error.legal))
 }
 
-fn take_id(registry: &mut Registry) -> Option<u16> {
-    registry.free_ids.pop().or_else(|| {
-        let id = registry.next_id;
-        let next = id.checked_add(1).filter(|&next| (next as usize) < MAX_CACHES)?;
-        registry.next_id = next;
-        Some(id)
-    })
-}
-
 fn take_block(arena: &Arena, registry: &mut Registry) -> Option<usize> {
-    registry.free_blocks.pop().or_else(|| {
+    registry.take_block().or_else(|| {
         let bytes = block_bytes(arena.slots, arena.nodes);
         arena.pages.meta().alloc(bytes, 256).map(|block| block.as_ptr().expose_provenance())
     })

@@ -5,10 +5,11 @@
 
 use super::arena::Arena;
 use super::at_fork;
-use super::boxed::{CacheBox, Owner};
+use super::boxed::{Owned, Owner};
 use super::create::CacheArgs;
 use super::free;
-use super::raw::{AllocFlags, RawCache};
+use super::options::AllocFlags;
+use super::raw::RawCache;
 use super::typed::{for_type, out_of_memory};
 use crate::error::Error;
 use crate::percpu::{MAX_CPUS, NEGATIVE_SLOTS, Slot, Slots, seq};
@@ -50,6 +51,9 @@ pub struct StaticCache<T> {
     objects: PhantomData<fn() -> T>,
 }
 
+/// An owned object of a [`StaticCache`].
+pub type StaticBox<T> = Owned<'static, T, StaticCache<T>>;
+
 impl<T> StaticCache<T> {
     /// A cache that is not set up.
     #[must_use]
@@ -90,12 +94,12 @@ impl<T> StaticCache<T> {
     /// # Errors
     /// [`Error::NotSetUp`] before `setup`, [`Error::OutOfMemory`]; the value is dropped then.
     #[inline]
-    pub fn alloc(&'static self, value: T) -> Result<CacheBox<'static, T, Self>, Error> {
+    pub fn alloc(&'static self, value: T) -> Result<StaticBox<T>, Error> {
         let Some(object) = self.alloc_raw() else { return Err(self.refusal()) };
         // SAFETY: the object is as large and aligned as `T`, and ours.
         unsafe {
             object.write(value);
-            Ok(CacheBox::from_raw(self, object))
+            Ok(Owned::from_raw(self, object))
         }
     }
 
@@ -133,7 +137,7 @@ impl<T> StaticCache<T> {
     #[inline(never)]
     fn free_slow(&self, object: NonNull<T>) {
         if let Some(raw) = self.raw() {
-            free::slow(raw, object.cast());
+            free::slow(raw.header(), object.cast());
         }
     }
 

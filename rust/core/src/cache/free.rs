@@ -2,7 +2,7 @@
 //!
 //! Source: `slab_free`, `free_to_pcs`, `replace_full_main` (mm/slub.c).
 
-use super::raw::RawCache;
+use super::header::Cache;
 use super::slabs::At;
 use crate::percpu::Pair;
 use crate::sheaf::Sheaf;
@@ -16,10 +16,10 @@ const FLUSH_BATCH: usize = 32;
 
 #[cold]
 #[inline(never)]
-pub(super) fn slow(cache: RawCache, object: NonNull<u8>) {
-    let at = At::new(cache.header());
+pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
+    let at = At::new(cache);
     let object = object.as_ptr();
-    if at.is_remote(object) || !at.to_sheaves(object) {
+    if at.is_remote(object) || !at.put_in_sheaves(object) {
         at.bump(Stat::FreeSlowpath, 1);
         at.free_to_slab(object);
     }
@@ -31,7 +31,7 @@ impl At<'_> {
         self.cache.arena.nodes > 1 && self.map_of(object).node() != self.home()
     }
 
-    fn to_sheaves(mut self, object: *mut u8) -> bool {
+    fn put_in_sheaves(mut self, object: *mut u8) -> bool {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
         if !cache.has_sheaves() {
@@ -90,10 +90,10 @@ impl At<'_> {
         let new = Pair { main: empty.cursor(), spare: if has_spare { pair.spare } else { pair.main } };
         // SAFETY: the sheaf is ours, the pair this CPU's.
         if !unsafe { self.swap_pair(pair, new) } {
-            self.to_barn(node, empty);
+            self.put_in_barn(node, empty);
         } else if has_spare {
             self.bump(Stat::BarnPut, 1);
-            self.to_barn(node, self.sheaf_at(pair.main));
+            self.put_in_barn(node, self.sheaf_at(pair.main));
         }
     }
 

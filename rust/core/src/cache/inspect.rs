@@ -182,12 +182,12 @@ impl RawCache {
             return Err(bad("the address lies in no slab"));
         }
         if word.cache() != cache.id {
-            let owner = cache.arena.cache(word.cache()).map_or("?", Cache::name).to_owned();
+            let owner = owner(cache.arena, word.cache());
             return Err(Error::WrongCache { cache: cache.name().to_owned(), address: address.addr(), owner });
         }
         let offset = address.addr() - at.base(word.descriptor()).addr();
         let index = (offset / cache.geometry.slab_size) as u32;
-        if offset % cache.geometry.slab_size != 0 || index >= at.total(word.descriptor()) {
+        if !offset.is_multiple_of(cache.geometry.slab_size) || index >= at.total(word.descriptor()) {
             return Err(bad("the address is interior or misaligned: not the start of an object"));
         }
         Ok(ObjIndex(index))
@@ -214,6 +214,14 @@ impl RawCache {
     }
 }
 
+/// The name of a living cache, by the id in the page map.
+fn owner(arena: &Arena, id: u16) -> String {
+    let registry = arena.registry();
+    let entry = registry.caches.iter().find(|entry| entry.id == id);
+    let cache = entry.and_then(|entry| RawCache::from_address(entry.slots));
+    cache.map_or("?", |cache| cache.header().name()).to_owned()
+}
+
 impl At<'_> {
     fn validate_barn(&self, node: NodeId, reports: &mut Vec<String>) {
         let full = self.cache.barn(node).full(self.cache.form());
@@ -228,7 +236,7 @@ impl At<'_> {
             seen.push(sheaf);
         }
         for sheaf in seen.into_iter().rev() {
-            self.to_barn(node, sheaf);
+            self.put_in_barn(node, sheaf);
         }
     }
 
@@ -259,7 +267,7 @@ impl At<'_> {
         let mut object = self.object(slab, head);
         for n in 0..free {
             let offset = object.addr().wrapping_sub(base);
-            if object.is_null() || offset % stride != 0 || offset / stride >= total as usize {
+            if object.is_null() || !offset.is_multiple_of(stride) || offset / stride >= total as usize {
                 return Err(format!("free pointer {n} of {free} leads to {object:p}, which is no object of the slab"));
             }
             if core::mem::replace(&mut seen[offset / stride], true) {

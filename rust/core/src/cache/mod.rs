@@ -2,11 +2,11 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `arena`, `info` | the place that caches live in, and its whole pages |
+//! | `arena`, `registry`, `info` | the place that caches live in, which there are, and its whole pages |
 //! | `at_fork` | what a fork must not cut in two |
 //! | `header` | a cache's memory |
 //! | `create`, `shrink`, `live` | beginning, giving back, end |
-//! | `raw` | the untyped handle with the inlined fast path |
+//! | `raw`, `options` | the untyped handle with the inlined fast path |
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `inspect` | attributes, counters, address checks, validation |
@@ -24,17 +24,20 @@ mod header;
 mod info;
 mod inspect;
 mod live;
+mod options;
 mod raw;
+mod registry;
 mod sheaves;
 mod shrink;
 mod slabs;
 mod typed;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
-pub use boxed::{CacheBox, Owner};
+pub use boxed::{Owned, Owner};
 pub use create::CacheArgs;
-pub use fixed::StaticCache;
+pub use fixed::{StaticBox, StaticCache};
 pub use info::Info;
 pub use inspect::{CacheInfo, CacheStats, ObjIndex};
-pub use raw::{AllocFlags, Level, RawCache};
-pub use typed::KmemCache;
+pub use options::{AllocFlags, Level};
+pub use raw::RawCache;
+pub use typed::{CacheBox, KmemCache};

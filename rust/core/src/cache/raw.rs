@@ -1,39 +1,12 @@
 //! The raw handle: one pointer, and the inlined fast path.
 
+use super::arena::Arena;
 use super::header::{Cache, SLOTS_AT};
+use super::options::{AllocFlags, Level};
 use super::{alloc, bulk, free};
 use crate::pages::NodeId;
 use crate::percpu::{Slot, Slots, seq};
-use bitflags::bitflags;
 use core::ptr::NonNull;
-
-bitflags! {
-    /// How to allocate: those of GFP's options that mean something outside a kernel.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct AllocFlags: u32 {
-        /// The object's bytes are zero.
-        const ZERO = 1;
-        /// Do not hand memory back to the system in order to get some. Nothing on these paths blocks in any case.
-        const NOWAIT = 2;
-        /// Take memory of the node that was asked for (the CPU's, where none was), or fail.
-        const THISNODE = 4;
-        /// Count the allocation in the cache's `accounted` counter.
-        const ACCOUNT = 8;
-    }
-}
-
-/// The deepest level that an allocation touched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// The CPU's own sheaves.
-    Sheaf,
-    /// The node's barn.
-    Barn,
-    /// Partial slabs.
-    Partial,
-    /// A new slab.
-    NewSlab,
-}
 
 /// A cache, unchecked: the layer under [`crate::KmemCache`] and under the other languages.
 ///
@@ -48,6 +21,14 @@ unsafe impl Send for RawCache {}
 // SAFETY: as above.
 unsafe impl Sync for RawCache {}
 
+impl Arena {
+    /// The living caches, oldest first.
+    #[must_use]
+    pub fn caches(&self) -> Vec<RawCache> {
+        self.registry().caches.iter().filter_map(|entry| RawCache::from_address(entry.slots)).collect()
+    }
+}
+
 impl RawCache {
     pub(super) fn from_address(address: usize) -> Option<Self> {
         NonNull::new(core::ptr::with_exposed_provenance_mut(address)).map(Self)
@@ -55,6 +36,11 @@ impl RawCache {
 
     pub(super) fn address(self) -> usize {
         self.0.as_ptr().expose_provenance()
+    }
+
+    /// Address of the block that header, slots and areas lie in.
+    pub(super) fn block(self) -> usize {
+        self.0.as_ptr().wrapping_byte_sub(SLOTS_AT).expose_provenance()
     }
 
     pub(super) fn of(cache: &Cache) -> Self {
@@ -83,7 +69,7 @@ impl RawCache {
         match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
             Some(object) if flags.is_empty() => Some(object),
             Some(object) => Some(alloc::finish(self.header(), object, flags)),
-            None => alloc::slow(self, flags),
+            None => alloc::slow(self.header(), flags),
         }
     }
 
@@ -95,7 +81,7 @@ impl RawCache {
         match NonNull::new(unsafe { seq::alloc_counted(self.slots()) }) {
             Some(object) if flags.is_empty() => Some(object),
             Some(object) => Some(alloc::finish(self.header(), object, flags)),
-            None => alloc::slow(self, flags),
+            None => alloc::slow(self.header(), flags),
         }
     }
 
@@ -127,7 +113,7 @@ impl RawCache {
     pub unsafe fn free(self, object: NonNull<u8>) {
         // SAFETY: the caller's word.
         if !unsafe { seq::free(self.slots(), object.as_ptr()) } {
-            free::slow(self, object);
+            free::slow(self.header(), object);
         }
     }
 
@@ -139,7 +125,7 @@ impl RawCache {
     pub unsafe fn free_counted(self, object: NonNull<u8>) {
         // SAFETY: the caller's word.
         if !unsafe { seq::free_counted(self.slots(), object.as_ptr()) } {
-            free::slow(self, object);
+            free::slow(self.header(), object);
         }
     }
 

@@ -76,7 +76,7 @@ impl At<'_> {
     }
 
     /// Puts a sheaf in a node's barn, among the full or the empty ones by what it holds; no limit.
-    pub fn to_barn(&self, node: NodeId, sheaf: Sheaf) {
+    pub fn put_in_barn(&self, node: NodeId, sheaf: Sheaf) {
         let (barn, is_empty) = (self.cache.barn(node), sheaf.is_empty());
         let index = self.index_of(sheaf.save(self.cache.shape));
         if is_empty {
@@ -87,7 +87,7 @@ impl At<'_> {
     }
 
     /// Takes up to `need` objects from a node's partial slabs.
-    pub fn from_partial(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
+    pub fn take_partial(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
         let mut missing = need;
         harvest(self, self.cache.node(node), need, |slab, head, free| {
             let mut object = self.object(slab, head);
@@ -104,7 +104,7 @@ impl At<'_> {
 
     /// Takes up to `need` objects from a new slab: the first ones, given in descending order, so that a stack hands them
     /// out ascending. 0 when memory is out.
-    pub fn from_new_slab(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
+    pub fn take_new_slab(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
         let Some(new) = self.new_slab(node) else { return 0 };
         let kept = need.min(new.total);
         let stride = self.cache.geometry.slab_size;
@@ -128,7 +128,7 @@ impl At<'_> {
                 break;
             }
             // SAFETY: no more than the room is asked for.
-            let fresh = self.from_new_slab(node, room - got, |object| unsafe { sheaf.push(object) });
+            let fresh = self.take_new_slab(node, room - got, |object| unsafe { sheaf.push(object) });
             if fresh == 0 {
                 break;
             }

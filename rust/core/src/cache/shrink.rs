@@ -49,10 +49,9 @@ impl RawCache {
             }
         }
         let mut registry = cache.arena.registry();
-        registry.caches.retain(|&living| living != self);
-        cache.arena.set_cache(cache.id, None);
-        registry.free_ids.push(cache.id);
-        registry.free_blocks.push((&raw const *cache).expose_provenance());
+        registry.caches.retain(|living| living.id != cache.id);
+        registry.put_id(cache.id);
+        registry.put_block(self.block());
         drop(registry);
         cache.arena.pages.trim();
         Ok(())

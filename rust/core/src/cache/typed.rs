@@ -1,9 +1,10 @@
 //! Caches of one Rust type: safe to use, objects are owned boxes.
 
 use super::arena::Arena;
-use super::boxed::{CacheBox, Owner};
+use super::boxed::{Owned, Owner};
 use super::create::CacheArgs;
-use super::raw::{AllocFlags, RawCache};
+use super::options::AllocFlags;
+use super::raw::RawCache;
 use crate::error::Error;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -16,6 +17,9 @@ pub struct KmemCache<T> {
     raw: RawCache,
     objects: PhantomData<fn() -> T>,
 }
+
+/// An owned object of a [`KmemCache`].
+pub type CacheBox<'c, T> = Owned<'c, T, KmemCache<T>>;
 
 impl<T> KmemCache<T> {
     /// Makes a cache in the process's arena. `args.align` is raised to `T`'s.
@@ -98,7 +102,9 @@ impl<T> Owner<T> for KmemCache<T> {
 
 /// The arguments with at least the type's alignment.
 pub(super) fn for_type<T>(args: &CacheArgs) -> CacheArgs {
-    CacheArgs { align: args.align.max(align_of::<T>()), ..args.clone() }
+    // An alignment that is none stays what it is: creation refuses it.
+    let legal = args.align == 0 || args.align.is_power_of_two();
+    CacheArgs { align: if legal { args.align.max(align_of::<T>()) } else { args.align }, ..args.clone() }
 }
 
 #[cold]

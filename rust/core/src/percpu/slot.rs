@@ -81,7 +81,7 @@ pub(crate) mod offset {
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Slot>() == 1 << offset::SHIFT);
-    assert!(offset::PLAIN % 16 == 0 && offset::HELD % 16 == 0);
+    assert!(offset::PLAIN.is_multiple_of(16) && offset::HELD.is_multiple_of(16));
     // A counting sequence commits hits and main by one 16-byte store inside the cache line.
     assert!(offset::HITS + 8 == offset::HELD);
 };
