@@ -33,11 +33,13 @@ fn a_disturbed_round_is_measured_again() {
 }
 
 #[test]
-fn every_row_runs_on_every_target() {
+fn every_row_runs_on_every_target_that_can_serve_it() {
     for row in rows::rounds() {
         for entry in &row.entries {
-            let mut work = (entry.work)().unwrap_or_else(|why| panic!("{} on {}: {why}", row.name, entry.target));
-            assert!(work(2 * row.step).wall > 0, "{} on {}", row.name, entry.target);
+            match (entry.work)() {
+                Ok(mut work) => assert!(work(2 * row.step).wall > 0, "{} on {}", row.name, entry.target),
+                Err(why) => assert_eq!((row.name, entry.target), ("mixed", "haybarn-static"), "{why}"),
+            }
         }
     }
 }

@@ -172,7 +172,10 @@ fn child(launcher: &[String], target: &str) -> Result<Result<(f64, f64), String>
     command.args(arguments).arg(target).arg(PAIRS_PER_THREAD.to_string()).stdin(Stdio::null());
     let output = command.output().map_err(|e| format!("{program}: {e}"))?;
     if !output.status.success() {
-        return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        // Both launchers end with one line "program or exception: why".
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or("ended without a word");
+        return Ok(Err(last.split_once(": ").map_or(last, |(_, why)| why).to_owned()));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut figures = text.split_whitespace().map(str::parse::<f64>);

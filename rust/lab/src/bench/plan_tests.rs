@@ -44,6 +44,15 @@ fn the_row_of_processes_reads_what_its_children_print() {
 }
 
 #[test]
+fn a_target_that_a_child_cannot_serve_is_missing_with_the_childs_reason() {
+    let mut plan = plan(&["threads64"], &["system"]);
+    plan.launcher = ["/bin/sh", "-c", "echo noise >&2; echo 'X: why: so' >&2; exit 1"].map(Into::into).to_vec();
+    let report = run(&plan, |_, _, _| true).expect("runs");
+    assert!(report.lines.is_empty());
+    assert_eq!(report.notes[0].missing, [("system", "why: so".to_owned())]);
+}
+
+#[test]
 fn progress_can_stop_the_run() {
     let stopped = run(&plan(&["pair-call"], &["system"]), |_, _, _| false);
     assert!(matches!(stopped, Err(PlanError::Stopped)));
