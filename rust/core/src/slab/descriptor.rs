@@ -107,3 +107,7 @@ pub(crate) struct Descriptor {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Descriptor>() == 64);
+
+#[cfg(all(test, not(loom)))]
+#[path = "descriptor_tests.rs"]
+mod tests;

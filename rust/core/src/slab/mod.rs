@@ -10,3 +10,6 @@ mod protocol;
 pub(crate) use descriptor::{Descriptor, ObjRef, SlabState};
 pub(crate) use node::NodeSlabs;
 pub(crate) use protocol::{Slabs, Taken, free_chain, give_back, harvest, publish, shrink};
+
+#[cfg(test)]
+mod testing;

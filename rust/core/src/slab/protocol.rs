@@ -215,3 +215,10 @@ pub(crate) fn shrink<S: Slabs>(slabs: &S, node: &NodeSlabs) -> u64 {
     node.unsort(form, slabs);
     died
 }
+
+#[cfg(all(test, loom))]
+#[path = "protocol_models.rs"]
+mod models;
+#[cfg(all(test, not(loom)))]
+#[path = "protocol_tests.rs"]
+mod tests;
