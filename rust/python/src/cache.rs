@@ -6,6 +6,7 @@ use haybarn::{Arena, CacheArgs, CacheInfo, CacheStats, Error, RawCache, SlabFlag
 use pyo3::prelude::*;
 
 use crate::errors::{self, Kind};
+use crate::gate::Does;
 use crate::guarded::{Gone, Guarded};
 
 /// A cache of objects of one size; see the stub for its Python documentation.
@@ -73,7 +74,7 @@ impl KmemCache {
 
     /// Runs `call` with the core cache, which is not destroyed meanwhile.
     pub(crate) fn inside<R>(&self, py: Python<'_>, call: impl FnOnce(RawCache) -> R) -> PyResult<R> {
-        self.guarded.enter(py, true, |raw, _| call(raw)).map_err(|gone| self.gone(py, gone))
+        self.guarded.enter(py, Does::Alloc, true, |raw, _| call(raw)).map_err(|gone| self.gone(py, gone))
     }
 
     /// The error for a use that the cache's state forbids.

@@ -1,24 +1,35 @@
-//! Keeps the destruction of a cache apart from every call that is inside it.
+//! Keeps the destruction of a cache apart from every call that is inside it, and counts what Python took and gave back.
 //!
-//! A word per shard: calls inside in the low bits, two flags above. Entering is one addition that also reads the
-//! flags, so the destroyer (which sets them, then waits for the counts) and a caller can never miss each other.
-//! Where the GIL is held for the whole of a short call, the GIL is its count: it only reads the flags.
+//! Two words per shard, one for calls that allocate and one for the others:
 //!
-//! The same line counts the objects that Python took and gave back. The core could count its hits, exactly, by committing
-//! cursor and counter in one 16-byte store; but a cursor that goes through a vector register costs 4 ns more per call than
-//! one that stays in a general one (measured on Zen 5; a pair is 9 ns with it, 1 without). Here, where every call of Python
-//! comes through, it is one plain addition under the GIL, and an atomic one in the thread's shard without it.
+//! ```text
+//! | objects, so far : 46 | calls inside : 16 | closed : 1 | a destroyer is here : 1 |
+//! ```
+//!
+//! Entering is one addition that also reads the flags, so the destroyer (which sets them, then waits for the calls inside)
+//! and a caller can never miss each other. Where the GIL is held for the whole of a short call, the GIL is its stay: it
+//! reads the flags and counts, both by plain loads and stores.
+//!
+//! Why objects are counted here: the core can count its hits, exactly, by committing cursor and counter in one 16-byte store;
+//! but a cursor that goes through a vector register costs 4 ns more per call than one that stays in a general one (measured on
+//! Zen 5: a pair is 9 ns with it, 1 without). Every call of Python comes through here, where it costs next to nothing.
 #![forbid(unsafe_code)]
 
-use haybarn::sync::{Counter, Published};
+use haybarn::sync::Published;
 
-/// No new objects: left by `with`, or destroyed.
-const CLOSED: u64 = 1 << 62;
 /// A destroyer is inside, or waits to be alone.
-const EXCLUSIVE: u64 = 1 << 63;
-const COUNT: u64 = CLOSED - 1;
+const EXCLUSIVE: u64 = 1;
+/// No new objects: left by `with`, or destroyed.
+const CLOSED: u64 = 1 << 1;
+const FLAGS: u64 = EXCLUSIVE | CLOSED;
+/// One call inside.
+const CALL: u64 = 1 << 2;
+const CALLS: u64 = 0xffff * CALL;
+/// One object; counts wrap without touching the rest of the word.
+const OBJECT: u64 = 1 << 18;
+const OBJECTS_AT: u32 = OBJECT.trailing_zeros();
 
-/// Free-threaded callers would all write one word; so each thread counts itself in one of several.
+/// Free-threaded callers would all write one line; so each thread counts itself in one of several.
 #[cfg(Py_GIL_DISABLED)]
 const SHARDS: usize = 16;
 #[cfg(not(Py_GIL_DISABLED))]
@@ -26,9 +37,17 @@ const SHARDS: usize = 1;
 
 #[repr(align(64))]
 struct Shard {
-    word: Published,
-    allocs: Counter,
-    frees: Counter,
+    /// Calls that allocate, and all others but those that free.
+    allocs: Published,
+    /// Calls that free.
+    frees: Published,
+}
+
+/// What a call does with objects, which decides the word that it counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    Alloc,
+    Free,
 }
 
 /// Why a caller may not enter.
@@ -47,73 +66,64 @@ pub(crate) struct Gate {
     owner: Published,
 }
 
-/// A counted stay inside.
-pub(crate) struct Pass<'g>(&'g Shard);
+/// A stay inside for a call of any length.
+pub(crate) struct Pass<'g>(&'g Published);
+
+impl Pass<'_> {
+    /// Counts objects that the call allocated or freed.
+    pub(crate) fn count(&self, objects: usize) {
+        self.0.take((objects as u64).wrapping_mul(OBJECT));
+    }
+}
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.0.word.take(u64::MAX);
+        self.0.take(CALL.wrapping_neg());
     }
-}
-
-impl Pass<'_> {
-    /// Counts objects that were allocated.
-    #[inline]
-    pub(crate) fn allocated(&self, n: u64) {
-        add(&self.0.allocs, n);
-    }
-
-    /// Counts objects that were freed.
-    #[inline]
-    pub(crate) fn freed(&self, n: u64) {
-        add(&self.0.frees, n);
-    }
-}
-
-/// A stay inside that the GIL covers, or a counted one where there is none.
-#[cfg(not(Py_GIL_DISABLED))]
-pub(crate) type ShortPass<'g> = std::mem::ManuallyDrop<Pass<'g>>;
-#[cfg(Py_GIL_DISABLED)]
-pub(crate) type ShortPass<'g> = Pass<'g>;
-
-/// The GIL is held by every caller, so nobody comes between the two halves.
-#[cfg(not(Py_GIL_DISABLED))]
-#[inline]
-fn add(counter: &Counter, n: u64) {
-    counter.set(counter.get().wrapping_add(n));
-}
-
-#[cfg(Py_GIL_DISABLED)]
-#[inline]
-fn add(counter: &Counter, n: u64) {
-    counter.add(n);
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { shards: core::array::from_fn(|_| Shard::new()), owner: Published::new(0) }
+        let shard = || Shard { allocs: Published::new(0), frees: Published::new(0) };
+        Self { shards: core::array::from_fn(|_| shard()), owner: Published::new(0) }
     }
 
-    /// Enters for a call that neither lets go of the GIL nor runs Python code, if no flag is set.
+    /// Runs a call that moves one object (or says with `false` that it did not), if no flag is set. It neither lets go of
+    /// the GIL nor runs Python code.
     #[cfg(not(Py_GIL_DISABLED))]
     #[inline]
-    pub(crate) fn enter_short(&self) -> Option<ShortPass<'_>> {
-        let shard = &self.shards[0];
-        (shard.word.read() <= COUNT).then(|| std::mem::ManuallyDrop::new(Pass(shard)))
+    pub(crate) fn short<R>(&self, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
+        let word = self.word(does);
+        let seen = word.read();
+        if seen & FLAGS != 0 {
+            return None;
+        }
+        let (result, moved) = call();
+        // The GIL is held by everyone who writes the word.
+        word.publish(if moved { seen.wrapping_add(OBJECT) } else { seen });
+        Some(result)
     }
 
-    /// Enters for a call that neither waits nor runs Python code, if no flag is set.
+    /// Runs a call that moves one object (or says with `false` that it did not), if no flag is set. It neither waits nor
+    /// runs Python code.
     #[cfg(Py_GIL_DISABLED)]
     #[inline]
-    pub(crate) fn enter_short(&self) -> Option<ShortPass<'_>> {
-        self.enter(false).ok()
+    pub(crate) fn short<R>(&self, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
+        let word = self.word(does);
+        if word.take(CALL + OBJECT) & FLAGS != 0 {
+            word.take((CALL + OBJECT).wrapping_neg());
+            return None;
+        }
+        let (result, moved) = call();
+        word.take(if moved { CALL } else { CALL + OBJECT }.wrapping_neg());
+        Some(result)
     }
 
     /// Enters for any call; `closed` says whether a closed gate is good enough (freeing, statistics).
-    pub(crate) fn enter(&self, closed: bool) -> Result<Pass<'_>, Refused> {
-        let shard = self.shard();
-        let seen = shard.word.take(1);
-        let pass = Pass(shard);
+    pub(crate) fn enter(&self, does: Does, closed: bool) -> Result<Pass<'_>, Refused> {
+        let word = self.word(does);
+        let seen = word.take(CALL);
+        let pass = Pass(word);
         if seen & EXCLUSIVE != 0 {
             return Err(Refused::Busy);
         }
@@ -125,7 +135,7 @@ impl Gate {
 
     /// Whether the gate is closed to new objects.
     pub(crate) fn is_closed(&self) -> bool {
-        self.shards[0].word.read() & CLOSED != 0
+        self.shards[0].allocs.read() & CLOSED != 0
     }
 
     /// First step of a destroyer: keeps everybody else out. `false`: another destroyer was first.
@@ -133,67 +143,77 @@ impl Gate {
         if self.owner.publish_if(0, 1).is_err() {
             return false;
         }
-        for shard in &self.shards {
-            shard.word.take(EXCLUSIVE);
+        for word in self.words() {
+            word.take(EXCLUSIVE);
         }
         true
     }
 
     /// Second step: whether all who were inside have left.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.shards.iter().all(|shard| shard.word.read() & COUNT == 0)
+        self.words().all(|word| word.read() & CALLS == 0)
     }
 
     /// Last step: lets others in again; `close` shuts out new objects from now on.
     pub(crate) fn disown(&self, close: bool) {
         let closing = if close && !self.is_closed() { CLOSED } else { 0 };
-        for shard in &self.shards {
-            // Both bits change in one addition: 2^63 is its own opposite.
-            shard.word.take(EXCLUSIVE.wrapping_add(closing));
+        for word in self.words() {
+            word.take(closing.wrapping_sub(EXCLUSIVE));
         }
         self.owner.publish(0);
     }
 
     /// In the child of a fork the other threads are gone, and with them their stays.
     pub(crate) fn reset_after_fork(&self) {
-        for shard in &self.shards {
-            shard.word.publish(shard.word.read() & CLOSED);
+        for word in self.words() {
+            word.publish(word.read() & !(CALLS | EXCLUSIVE));
         }
         self.owner.publish(0);
     }
 
-    /// Objects that Python allocated and freed through this gate so far.
+    /// Objects that Python allocated and freed so far.
     pub(crate) fn tally(&self) -> (u64, u64) {
-        let sum = |count: fn(&Shard) -> &Counter| self.shards.iter().map(|shard| count(shard).get()).sum();
+        let sum =
+            |word: fn(&Shard) -> &Published| self.shards.iter().map(|shard| word(shard).read() >> OBJECTS_AT).sum();
         (sum(|shard| &shard.allocs), sum(|shard| &shard.frees))
     }
 
-    #[cfg(not(Py_GIL_DISABLED))]
-    #[inline]
-    fn shard(&self) -> &Shard {
-        &self.shards[0]
+    fn words(&self) -> impl Iterator<Item = &Published> {
+        self.shards.iter().flat_map(|shard| [&shard.allocs, &shard.frees])
     }
 
-    /// Threads take shards in the order of their first call, round and round.
-    #[cfg(Py_GIL_DISABLED)]
     #[inline]
-    fn shard(&self) -> &Shard {
-        use std::cell::Cell;
-        std::thread_local! {
-            static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    fn word(&self, does: Does) -> &Published {
+        let shard = &self.shards[shard_of_thread()];
+        match does {
+            Does::Alloc => &shard.allocs,
+            Does::Free => &shard.frees,
         }
-        let mine = MINE.get();
-        if mine < SHARDS {
-            return &self.shards[mine];
-        }
-        static NEXT: std::sync::OnceLock<Published> = std::sync::OnceLock::new();
-        MINE.set(NEXT.get_or_init(|| Published::new(0)).take(1) as usize % SHARDS);
-        &self.shards[MINE.get()]
     }
 }
 
-impl Shard {
-    fn new() -> Self {
-        Self { word: Published::new(0), allocs: Counter::new(), frees: Counter::new() }
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline]
+fn shard_of_thread() -> usize {
+    0
+}
+
+/// Threads take shards in the order of their first call, round and round.
+#[cfg(Py_GIL_DISABLED)]
+#[inline]
+fn shard_of_thread() -> usize {
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+
+    static NEXT: OnceLock<Published> = OnceLock::new();
+    std::thread_local! {
+        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
     }
+    let mine = MINE.get();
+    if mine < SHARDS {
+        return mine;
+    }
+    let mine = NEXT.get_or_init(|| Published::new(0)).take(1) as usize % SHARDS;
+    MINE.set(mine);
+    mine
 }

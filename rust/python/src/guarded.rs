@@ -8,7 +8,7 @@ use haybarn::sync::Published;
 use haybarn::{AllocFlags, Error, RawCache};
 use pyo3::Python;
 
-use crate::gate::{Gate, Pass, Refused};
+use crate::gate::{Does, Gate, Pass, Refused};
 
 /// Below this many objects a closed cache is asked at every free whether that was the last one.
 const ASK_OFTEN: u64 = 64;
@@ -48,22 +48,19 @@ impl Guarded {
     /// One object, or `None` when memory is out; `Err` when the short way is barred (see [`Guarded::alloc_gated`]).
     #[inline]
     pub(crate) fn alloc(&self, flags: AllocFlags) -> Result<Option<NonNull<u8>>, ()> {
-        let pass = self.gate.enter_short().ok_or(())?;
-        let object = self.raw.alloc(flags);
-        if object.is_some() {
-            pass.allocated(1);
-        }
-        Ok(object)
+        let taken = self.gate.short(Does::Alloc, || {
+            let object = self.raw.alloc(flags);
+            (object, object.is_some())
+        });
+        taken.ok_or(())
     }
 
     /// [`Guarded::alloc`] for those whom it turned away: waits for a destroyer, then tries once more.
     #[cold]
     pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> Result<Option<NonNull<u8>>, Gone> {
-        self.enter(py, false, |raw, pass| {
+        self.enter(py, Does::Alloc, false, |raw, pass| {
             let object = raw.alloc(flags);
-            if object.is_some() {
-                pass.allocated(1);
-            }
+            pass.count(usize::from(object.is_some()));
             object
         })
     }
@@ -74,12 +71,13 @@ impl Guarded {
     /// `object` is live, came from this cache, and is the caller's alone to free.
     #[inline]
     pub(crate) unsafe fn free(&self, py: Python<'_>, object: NonNull<u8>) {
-        if let Some(pass) = self.gate.enter_short() {
+        let freed = self.gate.short(Does::Free, || {
             // SAFETY: the caller's promise; a live object keeps the cache from being destroyed.
             unsafe { self.raw.free(object) }
-            pass.freed(1);
-        } else {
-            // SAFETY: as above.
+            ((), true)
+        });
+        if freed.is_none() {
+            // SAFETY: the caller's promise, and the object is still live.
             unsafe { self.free_gated(py, object) }
         }
     }
@@ -88,10 +86,10 @@ impl Guarded {
     /// As [`Guarded::free`].
     #[cold]
     unsafe fn free_gated(&self, py: Python<'_>, object: NonNull<u8>) {
-        self.within(py, true, |raw, pass| {
+        self.leave(py, |raw, pass| {
             // SAFETY: the caller's promise.
             unsafe { raw.free(object) }
-            pass.freed(1);
+            pass.count(1);
         });
         self.freed_on_closed(py, 1);
     }
@@ -103,7 +101,7 @@ impl Guarded {
     pub(crate) unsafe fn free_bulk(&self, py: Python<'_>, objects: &mut [*mut u8], detach_above: usize) {
         let n = objects.len();
         let list = Objects(objects);
-        self.within(py, true, move |raw, pass| {
+        self.leave(py, move |raw, pass| {
             let work = move || {
                 // SAFETY: the caller's promise.
                 unsafe { raw.free_bulk(list.whole()) }
@@ -113,7 +111,7 @@ impl Guarded {
             } else {
                 work()
             }
-            pass.freed(n as u64);
+            pass.count(n);
         });
         self.freed_on_closed(py, n as u64);
     }
@@ -128,11 +126,11 @@ impl Guarded {
     ) -> Result<bool, Gone> {
         let n = out.len();
         let list = Objects(out);
-        self.enter(py, false, move |raw, pass| {
+        self.enter(py, Does::Alloc, false, move |raw, pass| {
             let work = move || raw.alloc_bulk(flags, list.whole());
             let filled = if n > detach_above { py.detach(work) } else { work() };
             if filled {
-                pass.allocated(n as u64);
+                pass.count(n);
             }
             filled
         })
@@ -148,11 +146,12 @@ impl Guarded {
     pub(crate) fn enter<R>(
         &self,
         py: Python<'_>,
+        does: Does,
         closed: bool,
         call: impl FnOnce(RawCache, &Pass<'_>) -> R,
     ) -> Result<R, Gone> {
         let pass = loop {
-            match self.gate.enter(closed) {
+            match self.gate.enter(does, closed) {
                 Ok(pass) => break pass,
                 Err(Refused::Busy) => nap(py),
                 Err(Refused::Closed) => return Err(self.gone()),
@@ -161,9 +160,11 @@ impl Guarded {
         if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw, &pass)) }
     }
 
-    /// [`Guarded::enter`] for those whose object keeps the cache from being destroyed.
-    fn within<R>(&self, py: Python<'_>, closed: bool, call: impl FnOnce(RawCache, &Pass<'_>) -> R) -> R {
-        self.enter(py, closed, call).unwrap_or_else(|gone| unreachable!("live objects in a cache that is {gone:?}"))
+    /// [`Guarded::enter`] for those who free, whose objects keep the cache from being destroyed.
+    fn leave(&self, py: Python<'_>, call: impl FnOnce(RawCache, &Pass<'_>)) {
+        if let Err(gone) = self.enter(py, Does::Free, true, call) {
+            unreachable!("live objects in a cache that is {gone:?}");
+        }
     }
 
     /// Closes the cache to new objects and destroys it if none is live; gives back how many are.

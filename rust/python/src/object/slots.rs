@@ -89,7 +89,8 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         if this.may_have_weakrefs() {
             ffi::PyObject_ClearWeakRefs(object);
         }
-        if this.state.free().is_ok() {
+        // Nobody else can change the state any more, so a look is enough.
+        if !this.state.is_freed() {
             this.cache(py).guarded.free(py, this.address());
         }
         let cache = this.cache_ptr();
