@@ -21,14 +21,14 @@ struct Table<T>(UnsafeCell<T>);
 // SAFETY: filled in once by `ready` (guarded by the import of the module), afterwards the interpreter's.
 unsafe impl<T> Sync for Table<T> {}
 
-static TYPE: Table<ffi::PyTypeObject> = Table(UnsafeCell::new(PLAIN));
+static TYPE: Table<ffi::PyTypeObject> = Table(UnsafeCell::new(plain()));
 static BUFFER: Table<ffi::PyBufferProcs> =
     Table(UnsafeCell::new(ffi::PyBufferProcs { bf_getbuffer: Some(getbuffer), bf_releasebuffer: Some(releasebuffer) }));
 static SEQUENCE: Table<ffi::PySequenceMethods> =
     // SAFETY: a table of optional function pointers; all zeros is "none".
     Table(UnsafeCell::new(ffi::PySequenceMethods { sq_length: Some(length), ..unsafe { std::mem::zeroed() } }));
 
-const PLAIN: ffi::PyTypeObject = {
+const fn plain() -> ffi::PyTypeObject {
     // SAFETY: the C API defines an all-zero type object as the starting point of a static type.
     let mut plain: ffi::PyTypeObject = unsafe { std::mem::zeroed() };
     plain.ob_base = ffi::PyVarObject { ob_base: ffi::PyObject_HEAD_INIT, ob_size: 0 };
@@ -39,7 +39,7 @@ const PLAIN: ffi::PyTypeObject = {
     plain.tp_doc = DOC.as_ptr();
     plain.tp_weaklistoffset = SlabObject::WEAKREFS_AT as ffi::Py_ssize_t;
     plain
-};
+}
 
 /// The type.
 #[inline]
