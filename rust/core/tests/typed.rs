@@ -4,7 +4,8 @@ mod support;
 
 use haybarn::sync::Counter;
 use haybarn::{
-    Arena, ArenaConfig, BackendKind, CacheArgs, CacheBox, Error, Form, KmemCache, RawCache, StaticCache, failing_source,
+    Arena, ArenaConfig, BackendKind, CacheArgs, CacheBox, Error, Form, KmemCache, RawCache, StaticBox, StaticCache,
+    failing_source,
 };
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,7 +46,7 @@ fn handles_are_for_every_thread_and_boxes_as_their_values() {
     assert!(implements!(CacheBox<'static, Cell<u8>>: Send));
     assert!(!implements!(CacheBox<'static, Cell<u8>>: Sync));
     assert!(!implements!(CacheBox<'static, Rc<u8>>: Send));
-    assert!(!implements!(CacheBox<'static, Rc<u8>, StaticCache<Rc<u8>>>: Sync));
+    assert!(!implements!(StaticBox<Rc<u8>>: Sync));
 }
 
 /// Writes its number to a list when it goes.
@@ -233,7 +234,7 @@ fn a_static_cache_from_setup_to_setup() {
         // SAFETY: nobody else uses it.
         let Err(Error::CacheBusy { live: 1, .. }) = (unsafe { FRAMES.destroy() }) else { panic!("not refused") };
         assert!(FRAMES.is_set_up());
-        assert_eq!(CacheBox::into_inner(frame)[1], round);
+        assert_eq!(StaticBox::into_inner(frame)[1], round);
         let raw = FRAMES.alloc_raw().unwrap();
         // SAFETY: ours.
         unsafe { FRAMES.free_raw(raw) };

@@ -1,0 +1,227 @@
+//! What depends on how a process starts: whose rseq area there is, which backend is taken or refused, and why.
+//!
+//! Each test runs this binary again with one of the `child_*` tests and a `HAYBARN_CHILD` that lets it do something.
+
+mod support;
+
+use haybarn::{Arena, ArenaConfig, BackendKind, CacheArgs, Error};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use support::*;
+
+const CHILD: &str = "HAYBARN_CHILD";
+
+/// This binary, running one child test. What it finds comes back as its output.
+fn child(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(CHILD, "1").env_remove("HAYBARN_BACKEND");
+    command
+}
+
+/// Runs it; its standard output, or a panic with both.
+#[track_caller]
+fn output(mut command: Command) -> String {
+    let done = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{command:?}: {}\n{out}\n{err}", done.status);
+    assert!(out.contains("1 passed"), "{out}");
+    out.into_owned()
+}
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Several threads that start before and after the arena is there use one cache.
+fn work(arena: &'static Arena) {
+    let cache = create(arena, "worked", 64, &CacheArgs { count_hits: true, ..CacheArgs::default() });
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut held = Vec::new();
+                    for n in 0..5000 {
+                        held.push(cache.alloc_counted(PLAIN).unwrap());
+                        if n % 3 == 0 {
+                            give(cache, held.drain(held.len() / 2..));
+                        }
+                    }
+                    give(cache, held);
+                });
+            }
+        });
+        audit_drained(cache, 0);
+    }
+    end(cache);
+}
+
+#[test]
+fn child_default() {
+    if is_child() {
+        let arena = Arena::global().unwrap();
+        println!("backend={} why={}", arena.backend(), arena.info().backend_why);
+        work(arena);
+    }
+}
+
+/// As above, with a thread that is there before the arena is made and its area registered.
+#[test]
+fn child_default_with_early_threads() {
+    if is_child() {
+        let (send, receive) = std::sync::mpsc::channel::<&'static Arena>();
+        let early = std::thread::spawn(move || {
+            let arena = receive.recv().unwrap();
+            let cache = create(arena, "early", 64, &CacheArgs { count_hits: true, ..CacheArgs::default() });
+            for _ in 0..1000 {
+                let object = cache.alloc_counted(PLAIN).unwrap();
+                // SAFETY: ours.
+                unsafe { cache.free_counted(object) };
+            }
+            // From the second operation on the thread is registered: its hits are hits, not slabs.
+            let hits = cache.stats().get(haybarn::Stat::AllocFastpath);
+            assert!(hits >= 990, "{hits} of 1000 allocations were served by a sheaf");
+            audit(cache, 0);
+        });
+        let arena = Arena::global().unwrap();
+        println!("backend={} why={}", arena.backend(), arena.info().backend_why);
+        send.send(arena).unwrap();
+        early.join().unwrap();
+        work(arena);
+    }
+}
+
+#[test]
+fn child_forced_rseq() {
+    if is_child() {
+        let config = ArenaConfig { backend: Some(BackendKind::Rseq), ..ArenaConfig::default() };
+        let by_option = Arena::create(config).map(Arena::backend);
+        println!("option={}", by_option.map_or_else(|error| error.to_string(), |kind| kind.to_string()));
+        // SAFETY: this process runs this test alone.
+        unsafe { std::env::set_var("HAYBARN_BACKEND", "rseq") };
+        let error = Arena::global().err();
+        println!("environment={}", error.as_ref().map_or("rseq".to_owned(), ToString::to_string));
+        assert!(error.is_none() || matches!(error, Some(Error::Unavailable { .. })));
+        // The refusal is the process's, the same each time.
+        assert_eq!(Arena::global().err(), error);
+        // Others may still be had.
+        let locked = ArenaConfig { backend: Some(BackendKind::Locked), ..ArenaConfig::default() };
+        work(Arena::create(locked).unwrap());
+    }
+}
+
+/// Whether this machine has rseq at all. Where it has not, nothing can be said of whose area it is.
+fn has_rseq() -> bool {
+    let has = output(child("child_default")).contains("backend=rseq");
+    if !has {
+        eprintln!("not run: this machine has no rseq");
+    }
+    has
+}
+
+#[test]
+fn glibc_area_is_used_where_there_is_one() {
+    if has_rseq() {
+        let out = output(child("child_default_with_early_threads"));
+        assert!(out.contains("backend=rseq why=glibc's area"), "{out}");
+    }
+}
+
+#[test]
+fn own_area_is_registered_where_glibc_has_none() {
+    if has_rseq() {
+        for name in ["child_default", "child_default_with_early_threads"] {
+            let mut command = child(name);
+            command.env("GLIBC_TUNABLES", "glibc.pthread.rseq=0");
+            let out = output(command);
+            assert!(out.contains("backend=rseq why=our own registration"), "{out}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_forces_a_backend() {
+    for kind in [BackendKind::Locked, BackendKind::Virtual] {
+        let mut command = child("child_default");
+        command.env("HAYBARN_BACKEND", kind.name());
+        let out = output(command);
+        assert!(out.contains(&format!("backend={kind} why=forced")), "{out}");
+    }
+    let mut command = child("child_default");
+    command.env("HAYBARN_BACKEND", "fastest");
+    let done = command.output().unwrap();
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        !done.status.success() && err.contains("HAYBARN_BACKEND") && err.contains("rseq, locked or virtual"),
+        "{err}"
+    );
+}
+
+/// One instruction of a seccomp filter.
+fn step(code: u32, yes: u8, no: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: yes, jf: no, k }
+}
+
+/// From the start of the new program on, `call` fails with `errno`, as under the filters of some containers.
+fn refuse(command: &mut Command, call: libc::c_long, errno: i32) {
+    let program = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let mut program = program;
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: the filter is valid for the time of the call; both calls are system calls and no more.
+        let refused = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
+        };
+        if refused { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: the closure makes system calls only, as must be between fork and exec.
+    unsafe { command.pre_exec(install) };
+}
+
+/// True if filters can be installed here at all (a sandbox may forbid even that).
+fn can_filter() -> bool {
+    let mut command = Command::new("true");
+    refuse(&mut command, libc::SYS_swapoff, libc::EPERM);
+    let can = command.status().is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("not run: seccomp filters cannot be installed here");
+    }
+    can
+}
+
+#[test]
+fn refused_system_calls_lead_to_locked_and_the_reason() {
+    if !can_filter() {
+        return;
+    }
+    for (call, name) in [(libc::SYS_rseq, "rseq"), (libc::SYS_membarrier, "membarrier")] {
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            let text = std::io::Error::from_raw_os_error(errno).to_string();
+            let mut command = child("child_default");
+            refuse(&mut command, call, errno);
+            let out = output(command);
+            assert!(out.contains("backend=locked"), "{out}");
+            assert!(out.contains(&format!("why=no rseq: {name} refused: {text}")), "{out}");
+
+            let mut command = child("child_forced_rseq");
+            refuse(&mut command, call, errno);
+            let out = output(command);
+            let refusal = format!("backend rseq is not to be had here: {name} refused: {text}");
+            assert!(out.contains(&format!("option={refusal}")), "{out}");
+            assert!(out.contains(&format!("environment={refusal}")), "{out}");
+        }
+    }
+}
+
+#[test]
+fn forced_rseq_is_rseq_where_it_is_there() {
+    if has_rseq() {
+        let out = output(child("child_forced_rseq"));
+        assert!(out.contains("option=rseq") && out.contains("environment=rseq"), "{out}");
+    }
+}
