@@ -71,14 +71,23 @@ fn from_environment() -> Result<Option<BackendKind>, Error> {
     }
 }
 
+fn min_order_from_environment() -> Result<u8, Error> {
+    match std::env::var("HAYBARN_MIN_ORDER") {
+        Ok(order) if !order.is_empty() => order.parse().map_err(|_| bad("HAYBARN_MIN_ORDER", order, "0 to 9")),
+        _ => Ok(0),
+    }
+}
+
 impl Arena {
-    /// The arena of the process, made at first use: `HAYBARN_BACKEND` forces a backend.
+    /// The arena of the process, made at first use. `HAYBARN_BACKEND` forces a backend, `HAYBARN_MIN_ORDER` (0 to 9) sets the
+    /// least order of all slabs, as Linux's boot option slab_min_order does.
     ///
     /// # Errors
     /// The error of its making, the same at every call.
     pub fn global() -> Result<&'static Self, Error> {
         static GLOBAL: OnceLock<Result<&'static Arena, Error>> = OnceLock::new();
-        GLOBAL.get_or_init(|| Self::create(ArenaConfig::default())).clone()
+        let make = || Self::create(ArenaConfig { min_order: min_order_from_environment()?, ..ArenaConfig::default() });
+        GLOBAL.get_or_init(make).clone()
     }
 
     /// Makes an arena beside the global one: for tests, replays and simulations.
