@@ -1,4 +1,4 @@
-"""In steady state, alloc, free, bulk, refill and flush make no system call: no lock that waits, no yield, nothing else."""
+"""In steady state, alloc, free, bulk, refill and flush make no system call: no waiting lock, no yield, nothing else."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def test_no_system_call_in_steady_state(tool, example, tmp_path, backend, kind):
 
 
 def test_the_trace_would_show_a_call():
-    trace = f'7 write(-1, {BEGINS}, 19) = -1 EBADF\n8 futex(0x1, FUTEX_WAKE) = 0\n7 write(-1, {ENDS}, 17) = -1\n'
+    trace = f"7 write(-1, {BEGINS}, 19) = -1 EBADF\n8 futex(0x1, FUTEX_WAKE) = 0\n7 write(-1, {ENDS}, 17) = -1\n"
     assert between(trace) == ["8 futex(0x1, FUTEX_WAKE) = 0"]
