@@ -36,17 +36,17 @@ impl Target for Static {
 #[derive(Clone)]
 pub struct Objects;
 
+// No #[inline] here: it would make the static visible to other crates, and its address a load from a table in place of a
+// constant of the link. The compiler inlines both all the same.
 impl Blocks for Objects {
     const CALLED: bool = false;
 
-    #[inline(always)]
     fn alloc(&self) -> Block<Self> {
         let address = OBJECTS.alloc_raw().map_or(core::ptr::null_mut(), NonNull::as_ptr);
         // SAFETY: null or an object of 64 bytes, aligned to 8, and ours alone.
         unsafe { Block::new(address.cast()) }
     }
 
-    #[inline(always)]
     fn free(&self, block: Block<Self>) {
         if let Some(address) = NonNull::new(block.into_raw()) {
             // SAFETY: a block of this type came from `alloc` of the one cache, and is moved in here once.
