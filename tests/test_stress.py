@@ -8,10 +8,12 @@ import json
 import os
 import platform
 import re
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -190,6 +192,31 @@ def test_the_table_names_counters_that_exist() -> None:
         for backend in BACKENDS:
             assert {"refill", "new_slab"} <= set(row[backend]), name
     assert stress.scenarios()["shrink-under-load"]["races"] == ["cas_fail", "drain_retry"]
+
+
+def test_the_documentation_has_the_same_table(root: Path) -> None:
+    text = (root / "docs" / "stress.md").read_text(encoding="utf-8")
+    rows = {
+        cells[0].strip("`"): cells[1:]
+        for line in text.splitlines()
+        if (cells := [cell.strip() for cell in line.strip("|").split("|")]) and len(cells) == 4
+    }
+    for name, row in stress.scenarios().items():
+        own, virtual, races = ([] if cell == "" else cell.split(", ") for cell in rows[name])
+        assert row["rseq"] == row["locked"] == own, name
+        assert row["virtual"] == (own if virtual == ["the same"] else virtual), name
+        assert row["races"] == races, name
+
+
+def test_an_interrupt_ends_the_run_soon() -> None:
+    command = [sys.executable, "-m", "haybarn", "stress", "--seconds", "100", "--scenario", "churn"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(1.5)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert time.monotonic() - begun < 30
 
 
 def test_a_counter_that_must_move_and_does_not_fails_the_scenario() -> None:
