@@ -16,7 +16,7 @@ ROWS = (
     "threads64",
     "threads64-resident",
 )
-TARGETS = ("haybarn-static", "haybarn", "haybarn-packed")
+TARGETS = ("haybarn-static", "haybarn", "haybarn-252", "haybarn-packed")
 PEER = "system"
 ROUNDS = 31
 CHILD = "import sys; from haybarn import _core; print(_core._bench_child(*sys.argv[1:]))"
