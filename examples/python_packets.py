@@ -33,7 +33,7 @@ def receive(source: socket.socket, cache: KmemCache) -> int:
                 while filled < SIZE:
                     filled += source.recv_into(view[filled:])
             # The array looks into the packet: it must be gone before the packet is.
-            total += int(np.frombuffer(packet, dtype=np.uint8).sum(dtype=np.uint64))
+            total += int(np.frombuffer(memoryview(packet), dtype=np.uint8).sum(dtype=np.uint64))
     return total
 
 

@@ -251,3 +251,40 @@ cache.destroy()
 def test_running_out_of_memory_is_survived():
     done = subprocess.run([sys.executable, "-c", WHEN_MEMORY_IS_OUT], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+CORRUPTED = """
+import ctypes, threading
+import haybarn
+from haybarn import SlabFlags
+# Without sheaves a freed object goes straight to its slab, whose free list runs through the free objects themselves.
+cache = haybarn.KmemCache("damaged", 64, flags=SlabFlags.NOLEAKTRACE)
+offset = haybarn.geometry(64, flags=SlabFlags.NOLEAKTRACE).freeptr_offset
+assert cache.sheaf_capacity == 0
+batch = cache.alloc_bulk(20)
+address = batch[7].address
+cache.validate()
+batch[7].free()
+cache.validate()
+ctypes.c_uint64.from_address(address + offset).value = 0x4141414141414141
+found = []
+
+def look():
+    try:
+        cache.validate()
+    except haybarn.CorruptionError as error:
+        found.append(str(error))
+
+threads = [threading.Thread(target=look) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+# Who finds the damage takes the slab's free objects out of use, so that nobody else meets it.
+assert len(found) == 1 and "cache 'damaged' is corrupt" in found[0] and hex(0x4141414141414141) in found[0], found
+cache.free(cache.alloc())
+cache.free_bulk(batch[:7])
+"""
+
+
+def test_damage_is_found_and_survived():
+    done = subprocess.run([sys.executable, "-c", CORRUPTED], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
