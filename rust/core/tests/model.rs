@@ -80,9 +80,10 @@ fn made() -> impl Strategy<Value = Made> {
 
 /// Arenas live as long as the process: one for each kind, made at its first use.
 fn arena_of(kind: BackendKind, form: Form, nodes: u32) -> Option<&'static Arena> {
-    static MADE: Mutex<Vec<(BackendKind, Form, u32, Option<&'static Arena>)>> = Mutex::new(Vec::new());
+    type Key = (BackendKind, Form, u32);
+    static MADE: Mutex<Vec<(Key, Option<&'static Arena>)>> = Mutex::new(Vec::new());
     let mut made = MADE.lock().unwrap();
-    if let Some(&(.., arena)) = made.iter().find(|&&(k, f, n, _)| (k, f, n) == (kind, form, nodes)) {
+    if let Some(&(_, arena)) = made.iter().find(|&&(key, _)| key == (kind, form, nodes)) {
         return arena;
     }
     let is_virtual = kind == BackendKind::Virtual;
@@ -92,7 +93,7 @@ fn arena_of(kind: BackendKind, form: Form, nodes: u32) -> Option<&'static Arena>
         ..config(kind, form)
     };
     let arena = arena(config);
-    made.push((kind, form, nodes, arena));
+    made.push(((kind, form, nodes), arena));
     arena
 }
 
@@ -218,6 +219,37 @@ fn run(kind: BackendKind, form: Form, nodes: u32, made: &Made, ops: &[Op]) {
     model.apply(&Op::FreeAll);
     end(cache);
     set_virtual_cpu(None);
+}
+
+/// One thread on `virtual` is deterministic: the same operations leave the same counters, addresses and all.
+#[test]
+fn virtual_repeats_itself() {
+    for form in FORMS {
+        let outcome = |_| {
+            let arena = arena(ArenaConfig { cpus: Some(4), nodes: 2, ..config(BackendKind::Virtual, form) }).unwrap();
+            let cache = create(arena, "repeated", 200, &CacheArgs { sheaf_capacity: 6, ..CacheArgs::default() });
+            let (mut held, mut state) = (Vec::new(), 7_u32);
+            let mut levels = String::new();
+            for _ in 0..20_000 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                set_virtual_cpu(Some(state >> 27));
+                if held.is_empty() || state & 1 << 18 != 0 {
+                    let (object, level) = cache.alloc_level(PLAIN).unwrap();
+                    held.push(object);
+                    levels += &format!("{level:?} {:?} ", cache.check(object.as_ptr()).unwrap());
+                } else {
+                    give(cache, [held.swap_remove((state >> 4) as usize % held.len())]);
+                }
+            }
+            let stats = format!("{:?}", cache.stats());
+            give(cache, held);
+            end(cache);
+            set_virtual_cpu(None);
+            (levels, stats)
+        };
+        let [first, second] = [0, 1].map(outcome);
+        assert!(first == second, "{form:?}: two runs differ");
+    }
 }
 
 fn form() -> impl Strategy<Value = Form> {

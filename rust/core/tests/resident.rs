@@ -68,11 +68,11 @@ fn measure(what: &str, arena: &'static Arena) {
 
 #[test]
 fn after_a_peak_little_stays() {
-    let sources: [(&str, fn() -> Source); 2] = [("anonymous", || Source::Anonymous), ("memfd", || Source::Memfd)];
-    for (name, source) in sources {
+    for source in [Source::Anonymous, Source::Memfd] {
+        let name = source.name();
         for kind in BACKENDS {
             let form = Form::Double;
-            if let Some(arena) = arena(ArenaConfig { source: source(), ..config(kind, form) }) {
+            if let Some(arena) = arena(ArenaConfig { source: source.clone(), ..config(kind, form) }) {
                 measure(&format!("{name} on {kind}"), arena);
             }
         }

@@ -285,3 +285,20 @@ fn a_static_cache_of_nothing_is_refused() {
     assert!(matches!(NOTHING.setup(&CacheArgs::default()), Err(Error::BadArgument { argument: "object_size", .. })));
     assert!(matches!(NOTHING.alloc(()), Err(Error::NotSetUp { .. })));
 }
+
+static ONE: StaticCache<u64> = StaticCache::new("static-same-name");
+static OTHER: StaticCache<u64> = StaticCache::new("static-same-name");
+
+/// The kernel's E8: a setup that fails says so. And E10: two caches of one name do not meet.
+#[test]
+fn two_static_caches_of_one_name() {
+    ONE.setup(&CacheArgs::default()).unwrap();
+    assert!(matches!(OTHER.setup(&CacheArgs::default()), Err(Error::BadArgument { argument: "name", .. })));
+    assert!(!OTHER.is_set_up() && OTHER.alloc_raw().is_none());
+    // SAFETY: nobody uses it.
+    unsafe { ONE.destroy() }.unwrap();
+    OTHER.setup(&CacheArgs::default()).unwrap();
+    assert_eq!(*OTHER.alloc(5).unwrap(), 5);
+    // SAFETY: nobody uses it.
+    unsafe { OTHER.destroy() }.unwrap();
+}
