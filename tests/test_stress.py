@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
-import os
 import platform
 import re
 import signal
@@ -76,7 +76,7 @@ def test_json_has_what_a_reader_needs(haybarn_cli: Cli, tmp_path: Path) -> None:
     assert report["ops"] == sum(row["ops"] for row in report["scenarios"].values())
     assert report["ops_per_second"] == pytest.approx(report["ops"] / report["seconds"])
     # The whole run shares --seconds: seven scenarios and their ends, not seven times one second.
-    assert 0.9 < report["seconds"] < 4
+    assert 0.9 < report["seconds"] < 6
     assert set(report["scenarios"]) == {
         "churn", "remote", "burst", "bulk", "shrink-under-load", "create-destroy", "fork"
     }  # fmt: skip
@@ -268,10 +268,19 @@ def test_a_run_refuses_what_would_confuse_its_oracle() -> None:
         _core.StressRun(_core.StressField("virtual", 5000), "burst", seconds=1, seed=1)
 
 
-def test_children_leave_no_zombies() -> None:
+def children() -> set[str]:
+    """This process's children, ended ones included."""
+    found = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found |= set(file.read_text().split())
+    return found
+
+
+def test_forked_children_are_waited_for() -> None:
+    before = children()
     assert stress.passed(stress.campaign(["fork"], threads=2, seconds=0.5))
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() <= before
 
 
 @pytest.mark.campaign
