@@ -10,6 +10,9 @@ compile_error!("haybarn is built for x86-64 and aarch64 only; see README, \"Plat
 
 #[cfg(not(loom))]
 mod cache;
+#[cfg(all(test, loom))]
+#[path = "percpu/drain_models.rs"]
+mod drain_models;
 #[cfg(not(loom))]
 mod error;
 pub(crate) mod os;

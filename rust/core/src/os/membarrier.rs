@@ -2,6 +2,7 @@
 //!
 //! Source: membarrier(2), `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ` (Linux 5.10).
 
+use crate::sync::Bug;
 use std::io;
 
 const REGISTER_PRIVATE_EXPEDITED_RSEQ: libc::c_int = 1 << 8;
@@ -29,7 +30,7 @@ pub(crate) fn register() -> io::Result<()> {
 /// # Panics
 /// If the kernel takes back what [`register`] got: going on would hand one object to two owners.
 pub(crate) fn restart_sequences(cpu: u32) {
-    if cfg!(feature = "plant-no-membarrier") {
+    if Bug::NoMembarrier.planted() {
         return;
     }
     let cpu = cpu as libc::c_int;

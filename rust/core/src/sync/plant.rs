@@ -16,6 +16,8 @@ pub(crate) enum Bug {
     WeakAcquire,
     /// A dead slab's descriptor goes back to the pool although it is still listed.
     ReuseListed,
+    /// A drain does not wait for the sequences in flight.
+    NoMembarrier,
 }
 
 impl Bug {
@@ -27,6 +29,7 @@ impl Bug {
             Self::WeakRelease => cfg!(feature = "plant-weak-release"),
             Self::WeakAcquire => false,
             Self::ReuseListed => cfg!(feature = "plant-reuse-listed"),
+            Self::NoMembarrier => cfg!(feature = "plant-no-membarrier"),
         };
         in_build || self.planted_by_test()
     }
