@@ -47,6 +47,7 @@ def test_it_is_pure_and_frozen():
     before = haybarn.caches().keys()
     first, second = geometry(96, cpus=4), geometry(96, cpus=4)
     assert first == second
+    assert hash(first) == hash(second)
     assert first != geometry(104, cpus=4)
     assert haybarn.caches().keys() == before
     with pytest.raises(AttributeError):

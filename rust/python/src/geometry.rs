@@ -10,8 +10,8 @@ use crate::errors::{self, Kind};
 use crate::flags;
 
 /// The numbers of one cache; see the stub for its Python documentation.
-#[pyclass(frozen, eq, immutable_type, module = "haybarn", skip_from_py_object)]
-#[derive(Clone, PartialEq, Eq)]
+#[pyclass(frozen, eq, hash, immutable_type, module = "haybarn", skip_from_py_object)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Geometry {
     #[pyo3(get)]
     object_size: usize,
