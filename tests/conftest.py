@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,5 +49,31 @@ def haybarn_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
             env=os.environ | env,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def in_threads() -> Callable[..., None]:
+    """Runs body(index) in threads that start together; raises what the first of them raised."""
+
+    def run(body: Callable[[int], object], count: int = 8) -> None:
+        failed: list[BaseException] = []
+        start = threading.Barrier(count)
+
+        def guarded(index: int) -> None:
+            try:
+                start.wait()
+                body(index)
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(index,)) for index in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
 
     return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -152,26 +151,7 @@ def test_more_than_there_is(n):
         assert cache.stats()["objects"] == 0
 
 
-def in_threads(count, body):
-    """Runs body in threads; raises what one of them raised."""
-    failed = []
-
-    def run(index):
-        try:
-            body(index)
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-def test_each_error_from_several_threads():
+def test_each_error_from_several_threads(in_threads):
     cache, other = KmemCache("threads", 64), KmemCache("threads-other", 64)
     gone = KmemCache("threads-gone", 64)
     gone.destroy()
@@ -199,7 +179,7 @@ def test_each_error_from_several_threads():
             with pytest.raises(haybarn.OutOfMemoryError):
                 cache.alloc_bulk(1 << 60)
 
-    in_threads(8, body)
+    in_threads(body)
     assert cache.stats()["objects"] == 0
     cache.validate()
     cache.destroy()

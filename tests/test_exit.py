@@ -115,6 +115,17 @@ SCRIPTS = {
         if pid:
             assert os.waitpid(pid, 0)[1] == 0
     """,
+    "imported anew": """
+        cache = haybarn.KmemCache("g", 64)
+        obj = cache.alloc()
+        for name in [name for name in sys.modules if name.startswith("haybarn")]:
+            del sys.modules[name]
+        import haybarn as anew
+        assert anew is not haybarn
+        assert anew.KmemCache is type(cache) and anew.SlabObject is type(obj)
+        assert anew.caches() == {"g": cache}
+        obj.free()
+    """,
     "imported again": """
         import importlib
         cache = haybarn.KmemCache("g", 64)

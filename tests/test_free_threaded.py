@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-import threading
 
 import pytest
 
@@ -16,32 +15,11 @@ pytestmark = pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"),
 THREADS = 8
 
 
-def in_threads(body):
-    """Starts all at once; raises what one of them raised."""
-    failed = []
-    start = threading.Barrier(THREADS)
-
-    def run(index):
-        try:
-            start.wait()
-            body(index)
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
 def test_importing_haybarn_leaves_the_gil_off():
     assert not sys._is_gil_enabled()
 
 
-def test_one_object_under_every_call_at_once():
+def test_one_object_under_every_call_at_once(in_threads):
     cache = KmemCache("parallel", 64)
     shared = cache.alloc_bulk(2000)
     wins = [0] * THREADS
@@ -74,7 +52,7 @@ def test_one_object_under_every_call_at_once():
     cache.destroy()
 
 
-def test_objects_die_on_other_threads():
+def test_objects_die_on_other_threads(in_threads):
     cache = KmemCache("handed-over", 64)
     boxes = [[] for _ in range(THREADS)]
 
@@ -95,7 +73,7 @@ def test_objects_die_on_other_threads():
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_closing_races_with_alloc_and_free():
+def test_closing_races_with_alloc_and_free(in_threads):
     for _ in range(50):
         cache = KmemCache("closing", 64)
 

@@ -25,28 +25,7 @@ def eager_switching():
     sys.setswitchinterval(before)
 
 
-def in_threads(body, count=THREADS):
-    """Starts all at once; raises what one of them raised."""
-    failed = []
-    start = threading.Barrier(count)
-
-    def run(index):
-        try:
-            start.wait()
-            body(index)
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-def test_stamped_churn():
+def test_stamped_churn(in_threads):
     cache = KmemCache("churn", 128)
 
     def body(index):
@@ -72,7 +51,7 @@ def test_stamped_churn():
     cache.destroy()
 
 
-def test_producers_and_consumers():
+def test_producers_and_consumers(in_threads):
     cache = KmemCache("pipe", 64)
     pipe: deque = deque()
     total = 4000
@@ -103,7 +82,7 @@ def test_producers_and_consumers():
 
 
 @pytest.mark.parametrize("how", ["free", "cache.free", "bulk", "mixed"])
-def test_of_all_who_free_one_object_exactly_one_wins(how):
+def test_of_all_who_free_one_object_exactly_one_wins(how, in_threads):
     cache = KmemCache("contested", 64)
     rounds = 300
     batch = cache.alloc_bulk(rounds)
@@ -130,7 +109,7 @@ def test_of_all_who_free_one_object_exactly_one_wins(how):
     cache.destroy()
 
 
-def test_a_free_and_a_new_view_exclude_each_other():
+def test_a_free_and_a_new_view_exclude_each_other(in_threads):
     cache = KmemCache("viewed", 64)
 
     def body(index):
@@ -161,7 +140,7 @@ def test_a_free_and_a_new_view_exclude_each_other():
     cache.destroy()
 
 
-def test_bulk_calls_and_reports_side_by_side():
+def test_bulk_calls_and_reports_side_by_side(in_threads):
     cache = KmemCache("bulk-threads", 256)
 
     def body(index):
@@ -183,7 +162,7 @@ def test_bulk_calls_and_reports_side_by_side():
     cache.destroy()
 
 
-def test_destroying_a_cache_in_use_either_refuses_or_ends_it():
+def test_destroying_a_cache_in_use_either_refuses_or_ends_it(in_threads):
     """Whoever holds an object can use it, whatever the destroyers do."""
     for _ in range(30):
         cache = KmemCache("contended-end", 64)
@@ -217,7 +196,7 @@ def test_destroying_a_cache_in_use_either_refuses_or_ends_it():
         assert "contended-end" not in haybarn.caches()
 
 
-def test_a_closed_cache_goes_with_its_last_object_whoever_frees_it():
+def test_a_closed_cache_goes_with_its_last_object_whoever_frees_it(in_threads):
     for _ in range(30):
         with pytest.warns(ResourceWarning), KmemCache("closed-threads", 64) as cache:
             batches = [cache.alloc_bulk(40) for _ in range(THREADS)]
@@ -234,7 +213,7 @@ def test_a_closed_cache_goes_with_its_last_object_whoever_frees_it():
         assert "closed-threads" not in haybarn.caches()
 
 
-def test_one_name_one_winner():
+def test_one_name_one_winner(in_threads):
     made = []
 
     def body(_):
@@ -248,7 +227,7 @@ def test_one_name_one_winner():
     made[0].destroy()
 
 
-def test_caches_come_and_go_under_the_registry():
+def test_caches_come_and_go_under_the_registry(in_threads):
     def body(index):
         for round_ in range(60):
             with KmemCache(f"come-and-go-{index}", 64) as cache:
