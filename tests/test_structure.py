@@ -111,6 +111,17 @@ def test_a_listed_knot_is_no_breach(breaches):
     assert any("spans folders" in line for line in breaches(KNOT, knot=[spanning]))
 
 
+def test_a_module_placed_by_path_is_known_by_both_names(breaches):
+    placed = {
+        "rust/core/src/sync/mod.rs": '#[path = "wide.rs"]\nmod far;\nmod flag;\npub use flag::Flag;\n',
+        "rust/core/src/sync/flag.rs": FORBID + "pub struct Flag; fn f() { super::far::swap() }\n",
+        "rust/core/src/lib.rs": "mod cache;\n",
+        "rust/core/src/slab.rs": FORBID,
+        "rust/core/src/cache.rs": FORBID,
+    }
+    assert any("cycle between sync::flag, sync::wide" in line for line in breaches(placed))
+
+
 def test_tests_may_look_up(breaches):
     assert breaches({"rust/core/src/slab_tests.rs": "use crate::cache::Cache;"}) == []
 

@@ -23,6 +23,7 @@ _LITERAL = re.compile(
 )
 _BLOCK_EDGE = re.compile(r"/\*|\*/")
 _INLINE_MODULE = re.compile(r"\bmod\s+(\w+)\s*\{")
+_PLACED = re.compile(r"#\[path\s*=\s*\"(\w+)\.rs\"\]\s*(?:pub(?:\s*\([^)]*\))?\s+)?mod\s+(\w+)\s*;")
 _VISIBILITY = re.compile(r"\bpub\s*\(\s*in\s+[^)]*\)")
 _USE = re.compile(r"(?P<pub>\bpub(?:\s*\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 _ROOTED = re.compile(r"\b(?P<root>crate|super|self)\s*::\s*")
@@ -117,8 +118,11 @@ def _absolute(path: Segments, here: Segments) -> Segments | None:
 
 def read_source(path: Path, module: Segments, children: set[str]) -> Source:
     """Reads a file; `children` are the names of the modules that lie below it in files of their own."""
-    text = _VISIBILITY.sub(lambda m: _blank(m[0]), code_only(path.read_text(encoding="utf-8")))
+    raw = path.read_text(encoding="utf-8")
+    text = _VISIBILITY.sub(lambda m: _blank(m[0]), code_only(raw))
     source = Source(path, module, text)
+    for match in _PLACED.finditer(raw):
+        source.exports[match[2]] = (*module, match[1])  # `#[path = "seq_x86_64.rs"] mod seq;`: a second name
     inline = inline_modules(text)
 
     def here(at: int) -> Segments:

@@ -111,7 +111,7 @@ def cycles(edges: Mapping[Any, set[Any]]) -> list[list[Any]]:
     return groups
 
 
-def check_knots(table: Table, crate: str, found: list[set[str]]) -> Iterator[str]:
+def check_knots(table: Table, crate: str, found: list[set[str]], folders: Mapping[str, Path]) -> Iterator[str]:
     """Cycles are breaches, but for knots: listed files of one folder that are one idea, with the reason."""
     knots = [row for row in table.get("knot", []) if row["crate"] == crate]
     for group in found:
@@ -119,7 +119,7 @@ def check_knots(table: Table, crate: str, found: list[set[str]]) -> Iterator[str
             yield f"{crate}: cycle between {', '.join(sorted(group))}"
     for row in knots:
         names = set(row["modules"])
-        if len({name.rpartition("::")[0] for name in names}) > 1:
+        if len({folders.get(name) for name in names}) > 1:
             yield f"tools/structure.toml: the knot {', '.join(sorted(names))} of {crate} spans folders"
         for name in sorted(names - set().union(*(group for group in found if group <= names))):
             yield f"tools/structure.toml: {name} of {crate} is listed in a knot and is in no cycle there"
@@ -131,7 +131,8 @@ def check_modules(root: Path, table: Table) -> Iterator[str]:
         crate = rust_source.read_crate(root / row["folder"])
         edges = rust_source.graph(crate)
         groups = [{"::".join(module) or "lib.rs" for module in group} for group in cycles(edges)]
-        yield from check_knots(table, row["name"], groups)
+        folders = {"::".join(module): source.path.parent for module, source in crate.items()}
+        yield from check_knots(table, row["name"], groups, folders)
         layers = row.get("layers")
         if layers is None:
             continue
