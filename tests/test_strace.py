@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -14,6 +15,8 @@ BEGINS, ENDS = '"steady state begins"', '"steady state ends"'
 @pytest.fixture(scope="module")
 def example(root):
     """The example's executable, built as the tests of the core are."""
+    if shutil.which("cargo") is None:
+        pytest.skip("needs cargo, to build the example")
     build = ["cargo", "build", "--locked", "--quiet", "-p", "haybarn", "--example", "steady"]
     done = subprocess.run(build, cwd=root, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr

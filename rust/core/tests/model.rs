@@ -256,8 +256,13 @@ fn form() -> impl Strategy<Value = Form> {
     prop_oneof![Just(Form::Double), Just(Form::Packed)]
 }
 
+/// Cases of each property; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|number| number.parse().ok()).unwrap_or(100)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn rseq(form in form(), made in made(), ops in vec(op(), 1..40)) {
