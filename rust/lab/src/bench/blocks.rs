@@ -13,21 +13,15 @@ pub struct Block<B: ?Sized>(NonNull<u8>, PhantomData<fn(B)>);
 unsafe impl<B: ?Sized> Send for Block<B> {}
 
 impl<B: ?Sized> Block<B> {
-    /// Takes what an allocator returned.
+    /// Takes what an allocator returned; none where that is null.
     ///
     /// # Safety
     /// `address` is null, or is aligned for and valid for reads and writes of 8 bytes until this block is freed, and nobody
     /// else uses it.
-    ///
-    /// # Panics
-    /// When `address` is null: a benchmark that is out of memory has no result.
     #[inline(always)]
     #[must_use]
-    pub unsafe fn new(address: *mut u8) -> Self {
-        match NonNull::new(address) {
-            Some(address) => Self(address, PhantomData),
-            None => out_of_memory(),
-        }
+    pub unsafe fn from_raw(address: *mut u8) -> Option<Self> {
+        NonNull::new(address).map(|address| Self(address, PhantomData))
     }
 
     /// Gives the address back to an allocator's `free`.
@@ -40,7 +34,7 @@ impl<B: ?Sized> Block<B> {
     /// Writes the first word, as a program does with what it allocates.
     #[inline(always)]
     pub fn write(&self, word: u64) {
-        // SAFETY: by `new` the block is ours, aligned and at least 8 bytes.
+        // SAFETY: by `from_raw` the block is ours, aligned and at least 8 bytes.
         unsafe { self.0.cast::<u64>().as_ptr().write(word) }
     }
 
@@ -65,6 +59,12 @@ impl<B: ?Sized> Block<B> {
     }
 }
 
+/// The block, or the end of the benchmark.
+#[inline(always)]
+pub fn had<B: ?Sized>(block: Option<Block<B>>) -> Block<B> {
+    block.unwrap_or_else(|| out_of_memory())
+}
+
 #[cold]
 #[inline(never)]
 fn out_of_memory() -> ! {
@@ -76,16 +76,36 @@ pub trait Blocks: Clone + Send + 'static {
     /// True where `alloc` and `free` are calls into code that no inlining reaches (a C library): the row "behind a call" then
     /// adds no second call.
     const CALLED: bool;
-    /// A new block; its contents are undefined.
-    fn alloc(&self) -> Block<Self>;
+    /// A new block, with undefined contents; none where memory is out.
+    fn try_alloc(&self) -> Option<Block<Self>>;
+
+    /// A new block.
+    ///
+    /// # Panics
+    /// Where memory is out: a benchmark has no result then.
+    #[inline(always)]
+    fn alloc(&self) -> Block<Self> {
+        had(self.try_alloc())
+    }
+
     /// Frees a block, from any thread.
     fn free(&self, block: Block<Self>);
 }
 
 /// An allocator of blocks of 16 to 1024 bytes.
 pub trait Sizes: Clone + Send + 'static {
+    /// A new block of at least `size` bytes; none where memory is out.
+    fn try_alloc(&self, size: usize) -> Option<Block<Self>>;
+
     /// A new block of at least `size` bytes.
-    fn alloc(&self, size: usize) -> Block<Self>;
+    ///
+    /// # Panics
+    /// Where memory is out: a benchmark has no result then.
+    #[inline(always)]
+    fn alloc(&self, size: usize) -> Block<Self> {
+        had(self.try_alloc(size))
+    }
+
     /// Frees a block that was asked for with `size` bytes.
     fn free(&self, block: Block<Self>, size: usize);
 }

@@ -23,12 +23,12 @@ impl<const SIZE: usize> Ring<SIZE> {
     }
 
     #[inline(always)]
-    fn take<B: ?Sized>(&self) -> Block<B> {
+    fn take<B: ?Sized>(&self) -> Option<Block<B>> {
         let slot = self.next.get();
         self.next.set((slot + 1) % SLOTS);
         // SAFETY: inside the leaked ring, 8-aligned. Slots come round again while a row holds them, but a row only writes and
         // reads whole words of them by raw pointers and draws no conclusion.
-        unsafe { Block::new(core::ptr::with_exposed_provenance_mut(self.base + slot * SIZE)) }
+        unsafe { Block::from_raw(core::ptr::with_exposed_provenance_mut(self.base + slot * SIZE)) }
     }
 }
 
@@ -42,7 +42,7 @@ impl<const SIZE: usize> Blocks for Ring<SIZE> {
     const CALLED: bool = false;
 
     #[inline(always)]
-    fn alloc(&self) -> Block<Self> {
+    fn try_alloc(&self) -> Option<Block<Self>> {
         self.take()
     }
 
@@ -54,7 +54,7 @@ impl<const SIZE: usize> Blocks for Ring<SIZE> {
 
 impl Sizes for Ring<MIXED_SLOT> {
     #[inline(always)]
-    fn alloc(&self, _size: usize) -> Block<Self> {
+    fn try_alloc(&self, _size: usize) -> Option<Block<Self>> {
         self.take()
     }
 

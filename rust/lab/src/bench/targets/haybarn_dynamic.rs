@@ -149,7 +149,7 @@ impl Blocks for One {
     const CALLED: bool = false;
 
     #[inline(always)]
-    fn alloc(&self) -> Block<Self> {
+    fn try_alloc(&self) -> Option<Block<Self>> {
         take(self.0)
     }
 
@@ -173,7 +173,7 @@ impl Classes {
 
 impl Sizes for Classes {
     #[inline(always)]
-    fn alloc(&self, size: usize) -> Block<Self> {
+    fn try_alloc(&self, size: usize) -> Option<Block<Self>> {
         take(self.of(size))
     }
 
@@ -185,10 +185,10 @@ impl Sizes for Classes {
 }
 
 #[inline(always)]
-fn take<B: ?Sized>(cache: RawCache) -> Block<B> {
+fn take<B: ?Sized>(cache: RawCache) -> Option<Block<B>> {
     let address = cache.alloc(AllocFlags::empty()).map_or(core::ptr::null_mut(), NonNull::as_ptr);
     // SAFETY: null or an object of at least 16 bytes, aligned to 8, and ours alone.
-    unsafe { Block::new(address) }
+    unsafe { Block::from_raw(address) }
 }
 
 /// # Safety

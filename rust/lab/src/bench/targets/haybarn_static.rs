@@ -41,10 +41,10 @@ pub struct Objects;
 impl Blocks for Objects {
     const CALLED: bool = false;
 
-    fn alloc(&self) -> Block<Self> {
+    fn try_alloc(&self) -> Option<Block<Self>> {
         let address = OBJECTS.alloc_raw().map_or(core::ptr::null_mut(), NonNull::as_ptr);
         // SAFETY: null or an object of 64 bytes, aligned to 8, and ours alone.
-        unsafe { Block::new(address.cast()) }
+        unsafe { Block::from_raw(address.cast()) }
     }
 
     fn free(&self, block: Block<Self>) {

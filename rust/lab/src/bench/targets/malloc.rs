@@ -52,9 +52,9 @@ impl<M: Malloc, const SIZE: usize> Blocks for Fixed<M, SIZE> {
     const CALLED: bool = M::CALLED;
 
     #[inline(always)]
-    fn alloc(&self) -> Block<Self> {
-        // SAFETY: SIZE is at least 8; what comes back is as `Block::new` asks, by the trait's contract.
-        unsafe { Block::new(M::malloc(Self::LAYOUT)) }
+    fn try_alloc(&self) -> Option<Block<Self>> {
+        // SAFETY: SIZE is at least 8; what comes back is as `Block::from_raw` asks, by the trait's contract.
+        unsafe { Block::from_raw(M::malloc(Self::LAYOUT)) }
     }
 
     #[inline(always)]
@@ -96,9 +96,9 @@ impl<M> Clone for Any<M> {
 
 impl<M: Malloc> Sizes for Any<M> {
     #[inline(always)]
-    fn alloc(&self, size: usize) -> Block<Self> {
-        // SAFETY: the size is at least 8; what comes back is as `Block::new` asks, by the trait's contract.
-        unsafe { Block::new(M::malloc(Self::layout(size))) }
+    fn try_alloc(&self, size: usize) -> Option<Block<Self>> {
+        // SAFETY: the size is at least 8; what comes back is as `Block::from_raw` asks, by the trait's contract.
+        unsafe { Block::from_raw(M::malloc(Self::layout(size))) }
     }
 
     #[inline(always)]
