@@ -41,3 +41,6 @@ pub use inspect::{CacheInfo, CacheStats, ObjIndex};
 pub use options::{AllocFlags, Level};
 pub use raw::RawCache;
 pub use typed::{CacheBox, KmemCache};
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;

@@ -63,3 +63,10 @@ impl Barn {
         self.empty.pop(form, links)
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "barn_models.rs"]
+mod models;
+#[cfg(all(test, not(loom)))]
+#[path = "barn_tests.rs"]
+mod tests;

@@ -54,3 +54,7 @@ impl Shape {
         (cursor.addr() + WORD) & self.mask() == 0
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "shape_tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! The real cache, memory layout and all, under shuttle: thousands of schedules of three threads on the virtual backend, each
+//! atomic step a place to switch. What shuttle finds it prints as a schedule that replays.
+//!
+//! Run with `RUSTFLAGS="--cfg shuttle" cargo test -p haybarn --release --lib shuttle_`.
+
+use super::{AllocFlags, Arena, ArenaConfig, CacheArgs, RawCache};
+use crate::percpu::{BackendKind, set_virtual_cpu};
+use crate::stats::Stat;
+use crate::sync::{Bug, Counter};
+use core::ptr::NonNull;
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use std::collections::HashSet;
+
+/// An arena for all schedules of a test, since it is never unmapped.
+fn arena() -> &'static Arena {
+    let backend = Some(BackendKind::Virtual);
+    let config = ArenaConfig { backend, cpus: Some(2), reserve: 64 << 20, ..ArenaConfig::default() };
+    Arena::create(config).expect("64 MiB of address range")
+}
+
+/// A thread of a scenario: which CPU it is on, and what it holds.
+struct Worker {
+    cache: RawCache,
+    cpu: u32,
+    held: Vec<NonNull<u8>>,
+}
+
+impl Worker {
+    /// Every task is the same thread to the system, so each step names its CPU anew; no atomic step comes between this and
+    /// where the call reads it, except after a switch inside the call, which a thread that migrates may see as well.
+    fn on_cpu(&self) {
+        set_virtual_cpu(Some(self.cpu));
+    }
+
+    fn alloc(&mut self) {
+        self.on_cpu();
+        let object = self.cache.alloc(AllocFlags::empty()).expect("memory");
+        // SAFETY: the object is ours, and larger than this.
+        unsafe { object.cast::<usize>().add(1).write(object.as_ptr().addr()) };
+        self.held.push(object);
+    }
+
+    fn free(&mut self) {
+        if let Some(object) = self.held.pop() {
+            // SAFETY: the object is ours until the free.
+            let mark = unsafe { object.cast::<usize>().add(1).read() };
+            assert_eq!(mark, object.as_ptr().addr(), "somebody else wrote to an object in use");
+            self.on_cpu();
+            // SAFETY: as above.
+            unsafe { self.cache.free(object) };
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.on_cpu();
+        let _released = self.cache.shrink();
+    }
+}
+
+type Work = fn(&mut Worker);
+
+/// Sheaves of four objects, slabs of eight: every path comes up within a few steps. Worker n is on CPU n % 2.
+fn scenario(arena: &'static Arena, size: usize, works: [Work; 3]) {
+    set_virtual_cpu(None);
+    let args = CacheArgs { sheaf_capacity: 4, count_hits: true, ..CacheArgs::default() };
+    let cache = RawCache::create(arena, "shuttle", size, &args).expect("a cache");
+    let works = works.into_iter().zip(0..).map(|(work, n)| {
+        shuttle::thread::spawn(move || {
+            let mut worker = Worker { cache, cpu: n % 2, held: vec![] };
+            work(&mut worker);
+            worker.held.into_iter().map(|object| object.as_ptr().addr()).collect::<Vec<_>>()
+        })
+    });
+    let works: Vec<_> = works.collect();
+    let mut held = vec![];
+    for work in works {
+        held.extend(work.join().expect("no panic"));
+    }
+    set_virtual_cpu(None);
+    BARN_FULL.add(cache.stats().get(Stat::BarnPutFail));
+    assert_eq!(held.iter().collect::<HashSet<_>>().len(), held.len(), "an object has two owners");
+    cache.validate().expect("whole free lists");
+    assert_eq!(cache.stats().objects, held.len() as u64, "the books do not balance");
+    for object in held {
+        let object = NonNull::new(core::ptr::with_exposed_provenance_mut(object)).expect("an object");
+        // SAFETY: the threads gave us what they held.
+        unsafe { cache.free(object) };
+    }
+    // SAFETY: all threads have been joined, and the handle ends here.
+    unsafe { cache.destroy() }.expect("nothing is in use");
+}
+
+const SCHEDULES: usize = 5_000;
+/// Times that a free found a full barn and flushed.
+static BARN_FULL: Counter = Counter::new();
+
+const SMALL: usize = 512;
+/// Ten full sheaves of these are all that a barn takes.
+const LARGE: usize = 4096;
+
+fn explore(schedules: usize, size: usize, works: [Work; 3]) {
+    let arena = arena();
+    runner(RandomScheduler::new(schedules)).run(move || scenario(arena, size, works));
+    runner(PctScheduler::new(3, schedules)).run(move || scenario(arena, size, works));
+}
+
+/// The same schedules every time: what a planted bug does must not depend on luck.
+fn explore_known(works: [Work; 3]) {
+    let arena = arena();
+    runner(RandomScheduler::new_from_seed(6, SCHEDULES)).run(move || scenario(arena, SMALL, works));
+    runner(PctScheduler::new_from_seed(6, 3, SCHEDULES)).run(move || scenario(arena, SMALL, works));
+}
+
+fn runner<S: Scheduler + 'static>(scheduler: S) -> shuttle::Runner<S> {
+    let mut config = shuttle::Config::new();
+    // Formatting an error takes more than the 32 KiB that tasks have by default.
+    config.stack_size = 256 << 10;
+    shuttle::Runner::new(scheduler, config)
+}
+
+fn churns(worker: &mut Worker) {
+    for _ in 0..6 {
+        worker.alloc();
+    }
+    for _ in 0..5 {
+        worker.free();
+    }
+    worker.alloc();
+}
+
+fn fills_and_empties(worker: &mut Worker) {
+    for _ in 0..11 {
+        worker.alloc();
+    }
+    for _ in 0..11 {
+        worker.free();
+    }
+}
+
+fn takes_a_crowd(worker: &mut Worker) {
+    for _ in 0..32 {
+        worker.alloc();
+    }
+    for _ in 0..32 {
+        worker.free();
+    }
+}
+
+fn shrinks(worker: &mut Worker) {
+    worker.alloc();
+    worker.shrink();
+    worker.free();
+    worker.shrink();
+}
+
+#[test]
+fn shuttle_cache_churn() {
+    explore(SCHEDULES, SMALL, [churns, churns, churns]);
+}
+
+#[test]
+fn shuttle_cache_through_the_barn() {
+    explore(SCHEDULES, SMALL, [fills_and_empties, churns, fills_and_empties]);
+}
+
+#[test]
+fn shuttle_cache_through_flushes() {
+    explore(SCHEDULES / 2, LARGE, [takes_a_crowd, churns, takes_a_crowd]);
+    assert_ne!(BARN_FULL.get(), 0, "no schedule came to a flush");
+}
+
+#[test]
+fn shuttle_cache_shrink_under_load() {
+    explore(SCHEDULES, SMALL, [fills_and_empties, churns, shrinks]);
+}
+
+#[test]
+fn shuttle_cache_shrinks_meet() {
+    explore(SCHEDULES, SMALL, [churns, shrinks, shrinks]);
+}
+
+#[test]
+#[should_panic]
+fn shuttle_cache_catches_reuse_while_listed() {
+    Bug::ReuseListed.plant(|| explore_known([fills_and_empties, churns, shrinks]));
+}
