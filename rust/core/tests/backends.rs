@@ -159,7 +159,7 @@ fn one_thread_goes_down_the_levels_in_order() {
     let config = ArenaConfig { backend: Some(BackendKind::Virtual), cpus: Some(1), ..ArenaConfig::default() };
     let cache = cache(Arena::create(config).unwrap(), "levels", 64);
     set_virtual_cpu(Some(0));
-    let level = || cache.alloc_level(PLAIN).map(|(object, level)| (object, level)).unwrap();
+    let level = || cache.alloc_level(PLAIN).unwrap();
     let first = level();
     assert_eq!(first.1, Level::NewSlab);
     let rest: Vec<_> = (0..59).map(|_| level()).collect();
