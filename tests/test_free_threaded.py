@@ -74,7 +74,7 @@ def test_objects_die_on_other_threads(in_threads):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_closing_races_with_alloc_and_free(in_threads):
-    for _ in range(50):
+    for _ in range(15):
         cache = KmemCache("closing", 64)
 
         def body(index, cache=cache):

@@ -10,8 +10,6 @@ use pyo3::Python;
 
 use crate::gate::{Does, Gate, Pass, Refused};
 
-/// Below this many objects a closed cache is asked at every free whether that was the last one.
-const ASK_OFTEN: u64 = 64;
 /// How long a caller sleeps, detached from the interpreter, before it looks at a busy gate again.
 const NAP: Duration = Duration::from_micros(50);
 
@@ -32,17 +30,16 @@ pub(crate) struct Guarded {
     counted: bool,
     /// 1 once the core cache has been destroyed; set before the gate opens again.
     destroyed: Published,
-    /// On a closed cache: objects live when it was last asked, less those freed since.
+    /// Objects that were live when a destroyer was last refused, less those freed since by calls that found a flag up: on a
+    /// closed cache, the objects that are live.
     left: Published,
-    /// `left` at which a closed cache is asked again.
-    ask_at: Published,
 }
 
 impl Guarded {
     /// Takes the core cache over; nobody else may destroy it.
     pub(crate) fn new(raw: RawCache, count: bool) -> Self {
         let zero = || Published::new(0);
-        Self { raw, gate: Gate::new(), counted: count, destroyed: zero(), left: zero(), ask_at: zero() }
+        Self { raw, gate: Gate::new(), counted: count, destroyed: zero(), left: zero() }
     }
 
     /// One object, or `None` when memory is out; `Err` when the short way is barred (see [`Guarded::alloc_gated`]).
@@ -86,12 +83,11 @@ impl Guarded {
     /// As [`Guarded::free`].
     #[cold]
     unsafe fn free_gated(&self, py: Python<'_>, object: NonNull<u8>) {
-        self.leave(py, |raw, pass| {
+        let left = self.leave(py, 1, |raw| {
             // SAFETY: the caller's promise.
             unsafe { raw.free(object) }
-            pass.count(1);
         });
-        self.freed_on_closed(py, 1);
+        self.freed_on_closed(py, left);
     }
 
     /// Gives many objects back in one call; lets go of the GIL when there are more than `detach_above`.
@@ -101,19 +97,14 @@ impl Guarded {
     pub(crate) unsafe fn free_bulk(&self, py: Python<'_>, objects: &mut [*mut u8], detach_above: usize) {
         let n = objects.len();
         let list = Objects(objects);
-        self.leave(py, move |raw, pass| {
+        let left = self.leave(py, n, move |raw| {
             let work = move || {
                 // SAFETY: the caller's promise.
                 unsafe { raw.free_bulk(list.whole()) }
             };
-            if n > detach_above {
-                py.detach(work)
-            } else {
-                work()
-            }
-            pass.count(n);
+            if n > detach_above { py.detach(work) } else { work() }
         });
-        self.freed_on_closed(py, n as u64);
+        self.freed_on_closed(py, left);
     }
 
     /// Fills `out` with new objects, all or none (`Ok(false)`: memory is out).
@@ -160,20 +151,22 @@ impl Guarded {
         if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw, &pass)) }
     }
 
-    /// [`Guarded::enter`] for those who free, whose objects keep the cache from being destroyed.
-    fn leave(&self, py: Python<'_>, call: impl FnOnce(RawCache, &Pass<'_>)) {
-        if let Err(gone) = self.enter(py, Does::Free, true, call) {
-            unreachable!("live objects in a cache that is {gone:?}");
-        }
+    /// [`Guarded::enter`] for those who free, whose objects keep the cache from being destroyed; gives back `left`. All of it
+    /// happens inside the gate, so that a destroyer, who counts what is live, sees either both or neither.
+    fn leave(&self, py: Python<'_>, objects: usize, call: impl FnOnce(RawCache)) -> u64 {
+        let left = self.enter(py, Does::Free, true, |raw, pass| {
+            call(raw);
+            pass.count(objects);
+            let objects = objects as u64;
+            self.left.take(objects.wrapping_neg()).wrapping_sub(objects)
+        });
+        left.unwrap_or_else(|gone| unreachable!("live objects in a cache that is {gone:?}"))
     }
 
     /// Closes the cache to new objects and destroys it if none is live; gives back how many are.
     pub(crate) fn close(&self, py: Python<'_>) -> Result<u64, Error> {
         match self.alone(py, true, RawCache::destroy_alone) {
-            Some(Err(Error::CacheBusy { live, .. })) => {
-                self.expect(live);
-                Ok(live)
-            }
+            Some(Err(Error::CacheBusy { live, .. })) => Ok(live),
             Some(Err(other)) => Err(other),
             Some(Ok(())) | None => Ok(0),
         }
@@ -204,25 +197,11 @@ impl Guarded {
         self.gate.reset_after_fork();
     }
 
-    /// A closed cache goes with its last object: asks the core when the count says that it may have been the last.
-    /// A free that overlapped the closing is not in the count, so the core is asked early, and more often near the end.
-    #[cold]
-    fn freed_on_closed(&self, py: Python<'_>, n: u64) {
-        if !self.is_closed() || self.is_destroyed() {
-            return;
+    /// A closed cache goes with its last object: called by every free that found a flag up, after it has left the gate.
+    fn freed_on_closed(&self, py: Python<'_>, left: u64) {
+        if left as i64 <= 0 && self.is_closed() {
+            self.alone(py, true, RawCache::destroy_alone);
         }
-        let left = self.left.take(n.wrapping_neg()).wrapping_sub(n) as i64;
-        if left > self.ask_at.read() as i64 {
-            return;
-        }
-        if let Some(Err(Error::CacheBusy { live, .. })) = self.alone(py, true, RawCache::destroy_alone) {
-            self.expect(live);
-        }
-    }
-
-    fn expect(&self, live: u64) {
-        self.left.publish(live);
-        self.ask_at.publish(if live > 2 * ASK_OFTEN { live / 2 } else { ASK_OFTEN });
     }
 
     /// Runs `call` with nobody else inside, waiting detached until it is so; `None` if the cache is destroyed already.
@@ -239,8 +218,10 @@ impl Guarded {
             nap(py);
         }
         let result = (!self.is_destroyed()).then(|| call(self.raw));
-        if let Some(Ok(())) = result {
-            self.destroyed.publish(1);
+        match &result {
+            Some(Ok(())) => self.destroyed.publish(1),
+            Some(Err(Error::CacheBusy { live, .. })) => self.left.publish(*live),
+            _ => (),
         }
         self.gate.disown(close || self.is_destroyed());
         result
