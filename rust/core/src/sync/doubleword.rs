@@ -109,3 +109,7 @@ fn swap_order() -> Ordering {
 fn load_order() -> Ordering {
     if Bug::WeakAcquire.planted() { Ordering::Relaxed } else { Ordering::Acquire }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+#[path = "doubleword_tests.rs"]
+mod tests;

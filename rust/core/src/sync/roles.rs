@@ -164,3 +164,7 @@ impl Default for TryFlag {
         Self::new()
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+#[path = "roles_tests.rs"]
+mod tests;
