@@ -121,3 +121,7 @@ impl Sheaf {
         self.0 = unsafe { NonNull::new_unchecked(empty) };
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "owned_tests.rs"]
+mod tests;
