@@ -139,12 +139,14 @@ def assembly(block: Block, source: str, constants: dict[str, int]) -> str:
 
 
 def statics(source: str) -> str:
-    """The `global_asm!` of aarch64: our own area and its constructor."""
-    match = re.search(r'#\[cfg\(target_arch = "aarch64"\)\]\s*global_asm!\(', source)
-    if match is None:
-        raise ValueError("no global_asm! for aarch64")
-    text = source[match.end() : close(source, match.end() - 1) - 1]
-    return "\n".join(["// global_asm!", *(unescape(line) for line in STRING.findall(text)), ""])
+    """Each `global_asm!` that is built on aarch64: our own area, and its constructor."""
+    lines = []
+    for match in re.finditer(r'(?:#\[cfg\(target_arch = "(\w+)"\)\]\s*)?^global_asm!\(', source, re.MULTILINE):
+        if match[1] in (None, "aarch64"):
+            lines += STRING.findall(source[match.end() : close(source, match.end() - 1) - 1])
+    if not any("gottprel" in line for line in lines):
+        raise ValueError("no constructor for aarch64 in global_asm!")
+    return "\n".join(["// global_asm!", *(unescape(line) for line in lines), ""])
 
 
 def generate(root: Path) -> dict[str, str]:

@@ -20,8 +20,7 @@ pub(crate) const SIGNATURE: u32 = 0xd428_bc00;
 
 const AREA_BYTES: u32 = 32;
 
-// Our area, in the static TLS block, and the offset word that every fast path loads: a constructor asks for it at load time.
-#[cfg(target_arch = "x86_64")]
+// Our area, in the static TLS block, and the offset word that every fast path loads.
 global_asm!(
     ".pushsection .tdata.haybarn_rseq,\"awT\",@progbits",
     ".balign 32",
@@ -40,7 +39,12 @@ global_asm!(
     "haybarn_rseq_offset: .zero 8",
     ".size haybarn_rseq_offset, 8",
     ".popsection",
-    // A data word cannot ask for the offset of a thread-local in a shared library (lld refuses TPOFF64 there).
+);
+
+// A constructor asks for the area's offset: no data word can (lld refuses TPOFF64 in a shared library, and aarch64's assemblers
+// have no such relocation).
+#[cfg(target_arch = "x86_64")]
+global_asm!(
     ".pushsection .text.haybarn_rseq_init,\"ax\",@progbits",
     "8: mov rax, qword ptr [rip + haybarn_rseq_area@GOTTPOFF]",
     "mov qword ptr [rip + haybarn_rseq_offset], rax",
@@ -52,26 +56,8 @@ global_asm!(
     ".popsection",
 );
 
-// The same for aarch64.
 #[cfg(target_arch = "aarch64")]
 global_asm!(
-    ".pushsection .tdata.haybarn_rseq,\"awT\",@progbits",
-    ".balign 32",
-    ".hidden haybarn_rseq_area",
-    ".globl haybarn_rseq_area",
-    ".type haybarn_rseq_area, @object",
-    "haybarn_rseq_area:",
-    ".long 0, -1, 0, 0, 0, 0, 0, 0",
-    ".size haybarn_rseq_area, 32",
-    ".popsection",
-    ".pushsection .bss.haybarn_rseq_offset,\"aw\",@nobits",
-    ".balign 8",
-    ".hidden haybarn_rseq_offset",
-    ".globl haybarn_rseq_offset",
-    ".type haybarn_rseq_offset, @object",
-    "haybarn_rseq_offset: .zero 8",
-    ".size haybarn_rseq_offset, 8",
-    ".popsection",
     ".pushsection .text.haybarn_rseq_init,\"ax\",@progbits",
     "8: adrp x0, :gottprel:haybarn_rseq_area",
     "ldr x0, [x0, :gottprel_lo12:haybarn_rseq_area]",
