@@ -1,0 +1,155 @@
+"""`haybarn bench`: the wheel's own engine, the executable in its place, the JSON; and the page of stored results."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from haybarn import _core, cli
+from haybarn.commands import bench
+from haybarn.output import CommandError
+
+FAST = ["--rounds", "2", "--row", "pair-call", "--target", "system", "--target", "haybarn"]
+
+
+@pytest.fixture
+def no_executable(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_an_executable_the_wheel_compares_with_the_system_alone_and_says_so(no_executable, capsys):
+    assert cli.main(["bench", *FAST]) == 0
+    said = capsys.readouterr()
+    assert "system's malloc alone" in said.err
+    assert "pair-call (ns; best peer: system)" in said.out
+
+
+def test_json_has_the_promised_fields(no_executable, capsys):
+    assert cli.main(["bench", *FAST, "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["engine"] == "wheel"
+    assert report["peers"] is False
+    lines = {line["target"]: line for line in report["rows"]}
+    assert set(lines) == {"haybarn", "system"}
+    for line in lines.values():
+        assert set(line) == {"row", "target", "value", "unit", "spread", "ratio_to_best_peer", "best_peer"}
+        assert line["value"] > 0
+        assert line["spread"][0] <= line["value"] <= line["spread"][1]
+        assert line["best_peer"] == "system"
+    assert lines["system"]["ratio_to_best_peer"] == 1
+
+
+def test_the_row_of_processes_runs_from_the_wheel(no_executable, tmp_path):
+    file = tmp_path / "out.json"
+    arguments = ["--rounds", "1", "--row", "threads64", "--target", "system", "--target", "haybarn"]
+    assert cli.main(["bench", *arguments, "--json", str(file)]) == 0
+    lines = json.loads(file.read_text())["rows"]
+    assert {(line["row"], line["unit"]) for line in lines} == {("threads64", "ns"), ("threads64-resident", "MiB")}
+    # 64 x 100 blocks of 16 to 496 bytes are 1.6 MiB: whoever shows less did not touch them.
+    assert all(line["value"] > 1.5 for line in lines if line["unit"] == "MiB")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--row", "no-such"], ["--target", "no-such"], ["--rounds", "0"], ["--rounds", "two"]]
+)
+def test_usage_errors_exit_2(no_executable, capsys, arguments):
+    assert cli.main(["bench", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("haybarn: ")
+
+
+def test_the_engine_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="pair-inlined"):
+        _core._bench_run(["no-such"], [], 1, [], print)
+    with pytest.raises(ValueError, match="no-such"):
+        _core._bench_iterate("no-such", "system", 1)
+    with pytest.raises(RuntimeError, match="no-such"):
+        _core._bench_child("no-such", "1")
+
+
+def test_an_error_of_the_progress_stops_the_run():
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _core._bench_run(["pair-call"], ["system"], 1, [], stop)
+
+
+def test_every_row_runs_on_every_target():
+    rows, targets = _core._bench_names()
+    for row, _ in rows:
+        for target in targets:
+            if (row == "threads64" and target == "control") or (
+                row in ("mixed", "threads64") and target == "haybarn-static"
+            ):
+                with pytest.raises(ValueError, match=r"."):
+                    _core._bench_iterate(row, target, 1000)
+            else:
+                _core._bench_iterate(row, target, 1000)
+
+
+def checkout(folder: Path, script: str | None, target: str = "target") -> Path:
+    (folder / "rust" / "lab").mkdir(parents=True)
+    (folder / "rust" / "lab" / "Cargo.toml").touch()
+    path = folder / target / "release" / bench.EXECUTABLE
+    if script is not None:
+        path.parent.mkdir(parents=True)
+        path.write_text(script)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_the_executable_is_found_where_cargo_puts_it(tmp_path):
+    path = checkout(tmp_path / "a", "")
+    assert bench.built({}, tmp_path / "a" / "rust" / "lab") == path
+    elsewhere = checkout(tmp_path / "b", "", target="elsewhere")
+    assert bench.built({"CARGO_TARGET_DIR": "elsewhere"}, tmp_path / "b") == elsewhere
+    assert bench.built({}, tmp_path / "b") is None
+    assert bench.built({}, tmp_path) is None
+
+
+SCRIPT = """#!/bin/sh
+[ "$1" = --list ] && { echo "row-a  what it does"; echo "targets: x, y"; exit 0; }
+echo "[1/1] row-a" >&2
+[ "$2" = 3 ] && { echo "broke" >&2; exit 1; }
+[ "$3 $5 $6" = "--json --row row-a" ] || exit 3
+echo '{"rows": [], "notes": [{"row": "row-a", "missing": {"y": "gone"}, "disturbed": 2}]}' > "$4"
+"""
+
+
+def test_an_executable_runs_in_the_wheels_place(tmp_path, monkeypatch, capsys):
+    path = checkout(tmp_path, SCRIPT)
+    monkeypatch.delenv("CARGO_TARGET_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "--row", "row-a"]) == 0
+    said = capsys.readouterr()
+    assert "without y: gone" in said.out
+    assert "2 rounds" in said.out
+    assert cli.main(["bench", "--list"]) == 0
+    assert "what it does" in capsys.readouterr().out
+    started: list[int] = []
+    assert bench.Executable(path).run(["row-a"], [], 5, started.append)["engine"] == str(path)
+    assert started == [0]
+    with pytest.raises(CommandError, match="broke"):
+        bench.Executable(path).run(["row-a"], [], 3, started.append)
+
+
+def test_the_page_of_results_is_up_to_date_and_reads_offline(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "benches")
+    page = importlib.import_module("page")
+    text = (root / "benches" / "results" / "index.html").read_text(encoding="utf-8")
+    assert text == page.make()
+    assert "<script" not in text
+    assert "http" not in text
+    assert "<svg" in text
+
+
+def test_asv_settings_name_what_exists(root):
+    lines = (root / "asv.conf.json").read_text(encoding="utf-8").splitlines()
+    settings = json.loads("\n".join(line for line in lines if not line.strip().startswith("//")))
+    assert (root / settings["benchmark_dir"] / "rows.py").is_file()
+    assert (root / settings["results_dir"]).is_dir()
+    assert settings["project"] == "haybarn"
