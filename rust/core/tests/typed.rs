@@ -69,16 +69,20 @@ fn values_are_dropped_once_in_the_order_of_their_boxes() {
             let third = cache.alloc(Tracked(3, &log)).unwrap();
             drop(third);
             assert_eq!(first.0, 1);
-            audit(cache.raw(), 2);
+            // SAFETY: the cache lives, here and below.
+            audit(unsafe { cache.raw() }, 2);
         }
         assert_eq!(*log.lock().unwrap(), [3, 2, 1]);
-        audit(cache.raw(), 0);
+        // SAFETY: the cache lives, here and below.
+        audit(unsafe { cache.raw() }, 0);
         let kept = CacheBox::into_inner(cache.alloc(Tracked(4, &log)).unwrap());
-        audit(cache.raw(), 0);
+        // SAFETY: the cache lives, here and below.
+        audit(unsafe { cache.raw() }, 0);
         assert_eq!(log.lock().unwrap().len(), 3);
         drop(kept);
         let raw = CacheBox::into_raw(cache.alloc(Tracked(5, &log)).unwrap());
-        audit(cache.raw(), 1);
+        // SAFETY: the cache lives, here and below.
+        audit(unsafe { cache.raw() }, 1);
         // SAFETY: from `into_raw` of this cache.
         drop(unsafe { CacheBox::from_raw(&cache, raw) });
         assert_eq!(*log.lock().unwrap(), [3, 2, 1, 4, 5]);
@@ -112,7 +116,8 @@ fn an_object_is_freed_though_its_destructor_panics() {
             let bomb = cache.alloc((Bomb, [0_u8; 64])).unwrap();
             catch_unwind(AssertUnwindSafe(|| drop(bomb))).unwrap_err();
         }
-        audit(cache.raw(), 0);
+        // SAFETY: the cache lives, here and below.
+        audit(unsafe { cache.raw() }, 0);
         cache.destroy().unwrap();
     }
 }
@@ -128,7 +133,7 @@ fn types_bring_their_size_and_alignment() {
     let cache = KmemCache::create("wide", &CacheArgs { align: 64, ..CacheArgs::default() }).unwrap();
     let boxes: Vec<_> = (0..50).map(|n| cache.alloc(Wide(n)).unwrap()).collect();
     assert!(boxes.iter().all(|value| (&raw const **value).addr().is_multiple_of(256)));
-    assert_eq!((cache.raw().info().align, cache.raw().object_size()), (256, 256));
+    assert_eq!((cache.info().align, cache.info().object_size), (256, 256));
 
     let refused = |made: Result<(), Error>, name: &str| match made {
         Err(Error::BadArgument { argument, .. }) => assert_eq!(argument, name),
@@ -172,7 +177,7 @@ fn a_leaked_box_keeps_the_cache() {
     assert_eq!(sample.len(), 1);
     drop(cache.alloc(8).unwrap());
     drop(cache);
-    assert_eq!(arena.caches().len(), 1);
+    assert_eq!(arena.cache_names().len(), 1);
 }
 
 #[test]
@@ -181,7 +186,7 @@ fn a_cache_goes_with_its_handle() {
     let cache = KmemCache::create_in(arena, "dropped", &CacheArgs::default()).unwrap();
     drop(cache.alloc([1_u8; 500]).unwrap());
     drop(cache);
-    assert!(arena.caches().is_empty());
+    assert!(arena.cache_names().is_empty());
     assert_eq!(arena.info().used, 0);
 }
 
@@ -208,7 +213,8 @@ fn boxes_travel_between_threads() {
         }
     });
     assert_eq!(dropped.get(), 6000);
-    audit(cache.raw(), 0);
+    // SAFETY: the cache lives, here and below.
+    audit(unsafe { cache.raw() }, 0);
 }
 
 static FRAMES: StaticCache<[u64; 20]> = StaticCache::new("static-frames");

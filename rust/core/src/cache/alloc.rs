@@ -149,7 +149,7 @@ impl At<'_> {
             self.cpu = backend.cpu();
             // SAFETY: the cache's own slots and backend, here and below.
             let pair = unsafe { backend.pair(slots, self.cpu) };
-            if pair.is_stopped() {
+            if pair.is_stopped() || self.home() != node {
                 break;
             }
             let (main, spare) = (pair.main, pair.spare);

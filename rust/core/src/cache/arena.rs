@@ -5,8 +5,8 @@ use super::at_fork;
 use super::registry::{Registry, lock};
 use crate::error::Error;
 use crate::os;
-use crate::pages::{BlockPool, FailSwitch, NodeId, Pages, PagesConfig, Source};
-use crate::percpu::{BackendKind, Cpu, Flagged, choose};
+use crate::pages::{BlockPool, FailSwitch, NodeId, PAGE_SIZE, Pages, PagesConfig, Source};
+use crate::percpu::{BackendKind, Cpu, Flagged, MAX_CPUS, choose};
 use crate::sheaf::Shape;
 use crate::slab::geometry::default_cpus;
 use crate::sync::Form;
@@ -19,7 +19,8 @@ pub struct ArenaConfig {
     pub backend: Option<BackendKind>,
     /// CPUs of a `virtual` arena, 1 to 1024; `None` is as many as the machine has. An error on other backends.
     pub cpus: Option<u32>,
-    /// Nodes of a `virtual` arena, 1 to 64: CPU c is on node c * nodes / cpus. 0 is 1. An error on other backends.
+    /// Nodes of a `virtual` arena, 1 to 64: CPU c is on node c * nodes / cpus. 0 is 1. More than 1 is an error on other
+    /// backends.
     pub nodes: u32,
     /// Where pages come from.
     pub source: Source,
@@ -46,7 +47,7 @@ pub struct Arena {
     pub(super) form: Form,
     pub(super) kind: BackendKind,
     pub(super) why: String,
-    pub(super) named: Flagged,
+    pub(super) flagged: Flagged,
     /// CPUs that the backend may name.
     pub(super) cpus: u32,
     /// Slots of each cache: for the CPUs above, and for every CPU on which a sequence may run to find that it misses.
@@ -86,7 +87,12 @@ impl Arena {
     /// The error of its making, the same at every call.
     pub fn global() -> Result<&'static Self, Error> {
         static GLOBAL: OnceLock<Result<&'static Arena, Error>> = OnceLock::new();
-        let make = || Self::create(ArenaConfig { min_order: min_order_from_environment()?, ..ArenaConfig::default() });
+        if let Some(made) = GLOBAL.get() {
+            return made.clone();
+        }
+        at_fork::watch();
+        let _no_fork = at_fork::making();
+        let make = || Self::make(ArenaConfig { min_order: min_order_from_environment()?, ..ArenaConfig::default() });
         GLOBAL.get_or_init(make).clone()
     }
 
@@ -96,6 +102,12 @@ impl Arena {
     /// [`Error::BadArgument`] for a value out of range, [`Error::Unavailable`] for a backend that is forced but not there,
     /// [`Error::OutOfMemory`] when the address range is refused.
     pub fn create(config: ArenaConfig) -> Result<&'static Self, Error> {
+        at_fork::watch();
+        let _no_fork = at_fork::making();
+        Self::make(config)
+    }
+
+    fn make(config: ArenaConfig) -> Result<&'static Self, Error> {
         let choice = choose(config.backend.map_or_else(from_environment, |kind| Ok(Some(kind)))?)?;
         let is_virtual = choice.kind == BackendKind::Virtual;
         if !is_virtual && (config.cpus.is_some() || config.nodes > 1) {
@@ -103,12 +115,15 @@ impl Arena {
         }
         let possible = os::possible_cpus();
         let cpus = config.cpus.unwrap_or(possible);
-        if !(1..=1024).contains(&cpus) {
+        if is_virtual && !(1..=1024).contains(&cpus) {
             return Err(bad("cpus", cpus, "1 to 1024"));
         }
-        let mut node_of = vec![0; cpus.max(possible) as usize];
+        // A CPU that nobody announced finds a slot on which everything misses.
+        let unannounced = if os::topology::possible_cpus_are_known() { 0 } else { MAX_CPUS as u32 };
+        let slots = cpus.max(possible).max(unannounced);
+        let mut node_of = vec![0; slots as usize];
         let nodes = if is_virtual { config.nodes.max(1) } else { os::topology::nodes_of_cpus(&mut node_of) };
-        if !(1..=64).contains(&nodes) {
+        if is_virtual && nodes > 64 {
             return Err(bad("nodes", nodes, "1 to 64"));
         }
         if is_virtual {
@@ -123,15 +138,19 @@ impl Arena {
         if form == Form::Double && Form::detect() == Form::Packed {
             return Err(Error::Unavailable { what: "form double".to_owned(), why: "no 128-bit swap".to_owned() });
         }
-        at_fork::watch();
+        if os::page_size() != PAGE_SIZE {
+            // Giving back one of our pages would take its neighbours with it.
+            let why = format!("the system's pages have {} bytes", os::page_size());
+            return Err(Error::Unavailable { what: format!("an arena of {PAGE_SIZE}-byte pages"), why });
+        }
         let pages = Pages::new(&PagesConfig { source: config.source, reserve: config.reserve, form, cpus, nodes })
             .map_err(|error| Error::Unavailable { what: "address range".to_owned(), why: error.to_string() })?;
         let arena: &'static Self = Box::leak(Box::new(Self {
             descriptors: BlockPool::new(form, 64),
             sheaves: core::array::from_fn(|class| BlockPool::new(form, 64 << class)),
             registry: Mutex::new(Registry::default()),
-            named: Flagged::Named(cpus),
-            slots: cpus.max(possible),
+            flagged: if is_virtual { Flagged::Named(cpus) } else { Flagged::System(cpus) },
+            slots,
             kind: choice.kind,
             why: choice.why,
             min_order: config.min_order,

@@ -14,8 +14,12 @@ static REGISTRIES: Mutex<Registries> = Mutex::new(Vec::new());
 /// Setups and ends of static caches, one at a time.
 static SETUP: Mutex<()> = Mutex::new(());
 
+/// Arenas are made one at a time: a child must not find one half made.
+static MAKING: Mutex<()> = Mutex::new(());
+
 struct Held {
     _setup: MutexGuard<'static, ()>,
+    _making: MutexGuard<'static, ()>,
     _list: MutexGuard<'static, Registries>,
     _registries: Vec<MutexGuard<'static, Registry>>,
 }
@@ -40,12 +44,18 @@ pub(super) fn setup() -> MutexGuard<'static, ()> {
     SETUP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Held while an arena is made. Whoever holds [`setup`] too took that first.
+pub(super) fn making() -> MutexGuard<'static, ()> {
+    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 extern "C" fn prepare() {
-    let setup = setup();
+    let (setup, making) = (setup(), making());
     let list = REGISTRIES.lock().unwrap_or_else(PoisonError::into_inner);
     let registries = list.iter().map(|registry| lock(registry)).collect();
+    let all = Held { _setup: setup, _making: making, _list: list, _registries: registries };
     // A thread whose locals are gone is ending; a fork from there goes without the locks.
-    let _ = HELD.try_with(|held| held.replace(Some(Held { _setup: setup, _list: list, _registries: registries })));
+    let _ = HELD.try_with(|held| held.replace(Some(all)));
 }
 
 extern "C" fn release() {

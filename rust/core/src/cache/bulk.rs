@@ -11,28 +11,36 @@ use core::ptr::NonNull;
 /// Rounds without progress before the slabs take over.
 const TRIES: usize = 8;
 
-/// Fills `out`, or leaves everything as it was.
+/// Fills `out`. Where it cannot, it returns false, has no object, and what `out` holds means nothing; sheaves may be emptier.
 pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
     let mut at = At::new(cache);
     let in_sheaves = at.bulk_from_sheaves(out);
     let node = at.home();
     let mut got = in_sheaves;
-    let need = |got: usize| u32::try_from(out.len() - got).unwrap_or(u32::MAX);
-    let missing = need(got);
+    let (mut short, fits) = u32::try_from(out.len() - got).map_or((0, false), |missing| (missing, true));
+    let missing = short;
     let places = out.as_mut_ptr();
     let mut put = |object| {
         // SAFETY: `take_partial` and `take_new_slab` give at most as many objects as they were asked for.
         unsafe { *places.add(got) = object };
         got += 1;
     };
-    let mut short = missing - if missing > 0 { at.take_partial(node, missing, &mut put) } else { 0 };
+    if short > 0 {
+        short -= at.take_partial(node, short, &mut put);
+    }
     while short > 0 {
         match at.take_new_slab(node, short, &mut put) {
             0 => break,
             n => short -= n,
         }
     }
-    if short > 0 {
+    let others = cache.nodes().filter(|&other| other != node && !flags.contains(AllocFlags::THISNODE));
+    for other in others {
+        if short > 0 {
+            short -= at.take_partial(other, short, &mut put);
+        }
+    }
+    if short > 0 || !fits {
         // What came from sheaves counts as freed to its slab; what came from slabs was never counted.
         at.bump(Stat::FreeSlowpath, in_sheaves as u64);
         at.free_grouped(out[..got].iter().copied());

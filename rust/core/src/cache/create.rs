@@ -65,7 +65,7 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
         registry.put_id(id);
         return Err(out_of_memory("the cache's own block"));
     };
-    let backend = backend(arena.kind, &arena.named, args.count_hits);
+    let backend = backend(arena.kind, &arena.flagged, args.count_hits);
     let counts_hits = args.count_hits || arena.kind != BackendKind::Rseq;
     let place = core::ptr::with_exposed_provenance_mut::<Cache>(block);
     let mut header = Cache::new(place.cast(), arena, backend, geometry, flags, id, counts_hits, name);

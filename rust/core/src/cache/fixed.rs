@@ -152,7 +152,7 @@ impl<T> StaticCache<T> {
     /// [`Error::NotSetUp`]; [`Error::CacheBusy`] with live objects, and the cache stays usable.
     ///
     /// # Safety
-    /// Nobody uses the cache during the call.
+    /// Nobody uses the cache during the call, nor a handle from [`StaticCache::raw`] afterwards.
     pub unsafe fn destroy(&'static self) -> Result<(), Error> {
         let _one_at_a_time = at_fork::setup();
         let raw = self.raw().ok_or_else(|| Error::NotSetUp { cache: self.name.to_owned() })?;

@@ -26,7 +26,8 @@ pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
 }
 
 impl At<'_> {
-    /// An object of another node's memory never goes into a sheaf.
+    /// An object of another node's memory does not go into a sheaf, unless its thread moves at the very moment (the kernel
+    /// accepts that too).
     pub(super) fn is_remote(&self, object: *mut u8) -> bool {
         self.cache.arena.nodes > 1 && self.map_of(object).node() != self.home()
     }
@@ -58,6 +59,9 @@ impl At<'_> {
                 }
                 Ok(_) => self.cpu = backend.cpu(),
                 Err(_) => return false,
+            }
+            if self.is_remote(object) {
+                return false;
             }
         }
         false

@@ -185,12 +185,15 @@ impl RawCache {
             let owner = owner(cache.arena, word.cache());
             return Err(Error::WrongCache { cache: cache.name().to_owned(), address: address.addr(), owner });
         }
-        let offset = address.addr() - at.base(word.descriptor()).addr();
-        let index = (offset / cache.geometry.slab_size) as u32;
-        if !offset.is_multiple_of(cache.geometry.slab_size) || index >= at.total(word.descriptor()) {
+        let offset = address.addr().wrapping_sub(at.base(word.descriptor()).addr());
+        let (index, total) = (offset / cache.geometry.slab_size, at.total(word.descriptor()) as usize);
+        if at.map_of(address.cast_mut()) != word {
+            return Err(bad("the slab that the address lay in has just gone"));
+        }
+        if !offset.is_multiple_of(cache.geometry.slab_size) || index >= total {
             return Err(bad("the address is interior or misaligned: not the start of an object"));
         }
-        Ok(ObjIndex(index))
+        Ok(ObjIndex(index as u32))
     }
 
     /// Checks every free list and every sheaf of the cache, as far as they can be had without stopping anybody: partial

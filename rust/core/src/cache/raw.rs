@@ -22,10 +22,13 @@ unsafe impl Send for RawCache {}
 unsafe impl Sync for RawCache {}
 
 impl Arena {
-    /// The living caches, oldest first.
+    /// The names of the living caches, oldest first. No handles: a safe caller could keep one beyond its cache's end.
     #[must_use]
-    pub fn caches(&self) -> Vec<RawCache> {
-        self.registry().caches.iter().filter_map(|entry| RawCache::from_address(entry.slots)).collect()
+    pub fn cache_names(&self) -> Vec<String> {
+        // While the registry is locked, no cache goes.
+        let registry = self.registry();
+        let living = registry.caches.iter().filter_map(|entry| RawCache::from_address(entry.slots));
+        living.map(|cache| cache.header().name().to_owned()).collect()
     }
 }
 
@@ -129,7 +132,8 @@ impl RawCache {
         }
     }
 
-    /// Fills `out` with objects; all or nothing. Source: `kmem_cache_alloc_bulk`.
+    /// Fills `out` with objects; all or nothing. After `false`, what `out` holds means nothing. Source:
+    /// `kmem_cache_alloc_bulk`.
     #[must_use]
     pub fn alloc_bulk(self, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
         bulk::alloc(self.header(), flags, out)

@@ -69,8 +69,9 @@ fn release_slabs(cache: &Cache) -> u64 {
         at.drain(cpu);
     }
     let mut shrunk = 0;
+    // All barns first: a sheaf may hold objects of another node, put there by a thread that moved.
+    cache.nodes().for_each(|node| at.empty_barn(node));
     for node in cache.nodes() {
-        at.empty_barn(node);
         shrunk += shrink_node(&at, cache.node(node));
     }
     at.bump(Stat::ShrinkSlab, shrunk);

@@ -52,15 +52,14 @@ impl<'c> At<'c> {
         MetaLinks(self.cache.arena.pages.meta())
     }
 
-    fn descriptor(&self, slab: Index) -> &'c Descriptor {
-        // SAFETY: the index came from the page map or a stack of slabs, so it is that of a descriptor, whose memory is never
-        // unmapped and always holds one. Its plain fields are read by who holds an object of the slab or has popped it.
-        unsafe { self.cache.arena.pages.meta().at(slab).cast::<Descriptor>().as_ref() }
+    /// No reference: a thread that lost a race for the slab's last user may be here while the next one writes plain fields.
+    fn descriptor(&self, slab: Index) -> *mut Descriptor {
+        self.cache.arena.pages.meta().at(slab).cast().as_ptr()
     }
 
     /// Address of a slab's first byte.
     pub fn base(&self, slab: Index) -> *mut u8 {
-        self.cache.arena.pages.address(PageIndex(self.descriptor(slab).page))
+        self.cache.arena.pages.address(self.run(slab).page)
     }
 
     /// The slab of an object of this cache.
@@ -139,7 +138,7 @@ impl<'c> At<'c> {
         } else {
             pages.alloc_span(PAGE_SIZE << order.0)?
         };
-        let descriptor = pages.meta().at(slab).cast::<Descriptor>().as_ptr();
+        let descriptor = self.descriptor(slab);
         // SAFETY: the descriptor came from the pool and is ours until it is published. `link` and `word` are left alone:
         // threads that lost a race for its last slab may still read them.
         unsafe {
@@ -174,20 +173,29 @@ impl Slabs for At<'_> {
     }
 
     fn word(&self, slab: Index) -> &DoubleWord<crate::slab::SlabState> {
-        &self.descriptor(slab).word
+        // SAFETY: the index came from the page map or a stack of slabs, so it is that of a descriptor, whose memory is never
+        // unmapped and always holds one; `word` is atomic.
+        unsafe { &(*self.descriptor(slab)).word }
     }
 
     fn total(&self, slab: Index) -> u32 {
-        self.descriptor(slab).total
+        // SAFETY: as in `word`. The plain fields are read by who holds an object of the slab or has popped it; who merely
+        // asks (`check`) looks at the page map again afterwards, hence volatile.
+        unsafe { (&raw const (*self.descriptor(slab)).total).read_volatile() }
     }
 
     fn run(&self, slab: Index) -> Run {
         let descriptor = self.descriptor(slab);
-        Run { page: PageIndex(descriptor.page), order: Order(descriptor.order) }
+        // SAFETY: as in `total`.
+        unsafe {
+            let (page, order) = (&raw const (*descriptor).page, &raw const (*descriptor).order);
+            Run { page: PageIndex(page.read_volatile()), order: Order(order.read_volatile()) }
+        }
     }
 
     fn node(&self, slab: Index) -> &NodeSlabs {
-        self.cache.node(NodeId(self.descriptor(slab).node))
+        // SAFETY: as in `total`.
+        self.cache.node(NodeId(unsafe { (*self.descriptor(slab)).node }))
     }
 
     fn min_partial(&self) -> u64 {

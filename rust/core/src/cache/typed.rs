@@ -3,6 +3,7 @@
 use super::arena::Arena;
 use super::boxed::{Owned, Owner};
 use super::create::CacheArgs;
+use super::inspect::{CacheInfo, CacheStats};
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use crate::error::Error;
@@ -57,9 +58,38 @@ impl<T> KmemCache<T> {
         }
     }
 
-    /// The untyped handle: for statistics, bulk calls and attributes.
+    /// The cache's attributes.
     #[must_use]
-    pub fn raw(&self) -> RawCache {
+    pub fn info(&self) -> CacheInfo {
+        self.raw.info()
+    }
+
+    /// The cache's counters: see [`RawCache::stats`].
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        self.raw.stats()
+    }
+
+    /// Gives back what the cache keeps: see [`RawCache::shrink`].
+    #[must_use = "the number of slabs released"]
+    pub fn shrink(&self) -> u64 {
+        self.raw.shrink()
+    }
+
+    /// Checks every free list and sheaf: see [`RawCache::validate`].
+    ///
+    /// # Errors
+    /// [`Error::Corruption`].
+    pub fn validate(&self) -> Result<(), Error> {
+        self.raw.validate()
+    }
+
+    /// The untyped handle, for bulk calls and what else this type does not have.
+    ///
+    /// # Safety
+    /// The handle, and every copy of it, is not used after the cache has gone.
+    #[must_use]
+    pub unsafe fn raw(&self) -> RawCache {
         self.raw
     }
 

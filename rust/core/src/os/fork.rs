@@ -2,7 +2,7 @@
 //! and the hooks around a fork.
 
 use crate::sync::Counter;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 static GENERATION: Counter = Counter::new();
 
@@ -18,11 +18,13 @@ extern "C" fn in_child() {
 /// Watches for forks from now on: `prepare` runs before one in the forking thread, `release` after it in parent and child.
 /// The first call's hooks stay.
 pub(crate) fn watch(prepare: extern "C" fn(), release: extern "C" fn()) {
-    RELEASE.get_or_init(|| {
+    static WATCHING: Once = Once::new();
+    WATCHING.call_once(|| {
+        // First: the child's handler must find it.
+        RELEASE.get_or_init(|| release);
         // SAFETY: `in_child` adds to an atomic and lets go of what `prepare` took in the same thread.
         let refused = unsafe { libc::pthread_atfork(Some(prepare), Some(release), Some(in_child)) };
         assert_eq!(refused, 0, "pthread_atfork: no memory for three handlers");
-        release
     });
 }
 

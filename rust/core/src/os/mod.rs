@@ -9,5 +9,5 @@ pub(crate) mod rseq;
 mod thread;
 pub(crate) mod topology;
 
-pub(crate) use thread::{current_cpu, yield_now};
+pub(crate) use thread::{current_cpu, page_size, yield_now};
 pub use topology::{possible_cpus, present_cpus};

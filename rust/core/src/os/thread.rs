@@ -1,4 +1,4 @@
-//! What a thread asks of the system about itself.
+//! What a thread asks of the system about itself and its machine.
 
 /// The CPU that the thread runs on; it may have moved when the caller looks at the number.
 pub(crate) fn current_cpu() -> u32 {
@@ -14,4 +14,10 @@ pub(crate) fn yield_now() {
     std::thread::yield_now();
     #[cfg(shuttle)]
     shuttle::thread::yield_now();
+}
+
+/// Bytes of a page of the system's.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: reads a number; it has no preconditions.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0)
 }

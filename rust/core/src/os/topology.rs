@@ -22,6 +22,11 @@ pub fn possible_cpus() -> u32 {
         .max(1)
 }
 
+/// Whether [`possible_cpus`] is the system's own word. If not, a CPU with a higher number may turn up.
+pub(crate) fn possible_cpus_are_known() -> bool {
+    read_list("/sys/devices/system/cpu/possible", |list| ids(list).max()).flatten().is_some()
+}
+
 /// How many CPUs are plugged in, at least 1: what the kernel computes slab orders from.
 ///
 /// Source: `/sys/devices/system/cpu/present` (`num_present_cpus()`, as in `calculate_order()`, mm/slub.c); else the larger

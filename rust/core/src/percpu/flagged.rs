@@ -9,8 +9,8 @@ use crate::os;
 
 /// Where the CPU number comes from.
 pub(crate) enum Flagged {
-    /// `locked`: the CPU that the thread runs on.
-    System,
+    /// `locked`: the CPU that the thread runs on, modulo this count.
+    System(u32),
     /// `virtual`: the CPU that the thread named, below this count.
     Named(u32),
 }
@@ -54,7 +54,7 @@ impl Drop for Held {
 impl PerCpu for Flagged {
     fn cpu(&self) -> Cpu {
         match *self {
-            Self::System => os::current_cpu() as Cpu,
+            Self::System(cpus) => (os::current_cpu() % cpus) as Cpu,
             Self::Named(cpus) => (virtual_cpu() % cpus) as Cpu,
         }
     }

@@ -24,8 +24,8 @@ pub(crate) use flagged::Flagged;
 pub(crate) use slot::{Cpu, NEGATIVE_SLOTS, Pair, Slot, Slots, stop};
 pub(crate) use support::MAX_CPUS;
 
-/// The backend of an arena's caches; `named` is the arena's `virtual` one, `counting` whether fast hits are counted.
-pub(crate) fn backend(kind: BackendKind, named: &'static Flagged, counting: bool) -> &'static dyn PerCpu {
+/// The backend of an arena's caches; `flagged` is the arena's for those with a flag, `counting` whether fast hits are counted.
+pub(crate) fn backend(kind: BackendKind, flagged: &'static Flagged, counting: bool) -> &'static dyn PerCpu {
     match kind {
         #[cfg(not(target_env = "musl"))]
         BackendKind::Rseq if counting => &rseq::Counting {},
@@ -33,7 +33,6 @@ pub(crate) fn backend(kind: BackendKind, named: &'static Flagged, counting: bool
         BackendKind::Rseq => &rseq::Plain {},
         #[cfg(target_env = "musl")]
         BackendKind::Rseq => unreachable!("`choose` refuses rseq in a build without sequences"),
-        BackendKind::Locked => &Flagged::System,
-        BackendKind::Virtual => named,
+        BackendKind::Locked | BackendKind::Virtual => flagged,
     }
 }

@@ -369,16 +369,16 @@ pub(crate) unsafe fn write_pair(at: *mut Pair, pair: Pair) {
 /// As [`read`].
 pub(crate) unsafe fn swap_remote(at: *mut Pair, old: Pair, new: Pair) -> bool {
     let swapped: u8;
-    // SAFETY: the caller's word. rbx is LLVM's, so the new low half travels through another register.
+    // SAFETY: the caller's word. rbx is LLVM's and may not be named, but `reg` may pick it: so every operand is named.
     unsafe {
         asm!(
-            "xchg {low}, rbx",
-            "lock cmpxchg16b xmmword ptr [{at}]",
-            "sete {swapped}",
-            "mov rbx, {low}",
-            low = inout(reg) new.main => _, in("rcx") new.spare,
+            "xchg rsi, rbx",
+            "lock cmpxchg16b xmmword ptr [rdi]",
+            "sete r8b",
+            "mov rbx, rsi",
+            inout("rsi") new.main => _, in("rcx") new.spare,
             inout("rax") old.main => _, inout("rdx") old.spare => _,
-            at = in(reg) at, swapped = out(reg_byte) swapped,
+            in("rdi") at, out("r8b") swapped,
             options(nostack),
         );
     }
