@@ -43,6 +43,12 @@ def install(session: nox.Session, *extra: str) -> None:
     session.install(*extra, ".", env={"CARGO_TARGET_DIR": str(TARGET)})
 
 
+def rustdoc(session: nox.Session) -> None:
+    """Rust's documentation; a broken link is an error."""
+    env = {"RUSTDOCFLAGS": "-D warnings", "CARGO_TARGET_DIR": str(TARGET)}
+    session.run("cargo", "doc", "--workspace", "--no-deps", "--locked", env=env, external=True)
+
+
 @nox.session
 def check(session: nox.Session) -> None:
     """Formatters, linters, types, the structure of the sources, the workflows."""
@@ -54,11 +60,12 @@ def check(session: nox.Session) -> None:
     session.run("zizmor", "--offline", "--quiet", ".github")
     session.run("cargo", "fmt", "--all", "--check", external=True)
     cargo(session, "clippy", "--workspace", "--all-targets", "--", "-D", "warnings")
+    rustdoc(session)
 
 
 @nox.session
 def test(session: nox.Session) -> None:
-    """Every test: Rust units and properties, the models, then Python's on the wheel."""
+    """Every test but the campaigns: Rust units and properties, the models, then Python's on the wheel."""
     session.run("python", "tools/host_tools.py")
     # The binding is a cdylib without logic of its own: Python's tests are its tests.
     cargo(session, "test", "--no-fail-fast", "-p", "haybarn", "-p", "haybarn-lab")
@@ -137,8 +144,9 @@ def wheels(session: nox.Session) -> None:
     )
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def docs(session: nox.Session) -> None:
-    """Rust's documentation, where a broken link is an error."""
-    env = {"RUSTDOCFLAGS": "-D warnings", "CARGO_TARGET_DIR": str(TARGET)}
-    session.run("cargo", "doc", "--workspace", "--no-deps", "--locked", env=env, external=True)
+    """The reference of both languages: Rust's, where a broken link is an error, and Python's, in target/doc/python."""
+    rustdoc(session)
+    install(session, *group("docs"))
+    session.run("pdoc", "haybarn", "--output-directory", str(TARGET / "doc" / "python"))

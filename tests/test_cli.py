@@ -134,3 +134,11 @@ def test_a_reader_that_goes_away_is_no_error():
 )
 def test_info_shows_bytes_in_whole_units(name, value, expected):
     assert importlib.import_module("haybarn.commands.info").shown(name, value) == expected
+
+
+@pytest.mark.parametrize("place", ["missing/report.json", "."])
+def test_a_report_that_cannot_be_written_is_told_before_the_work(tmp_path, place):
+    command = [sys.executable, "-m", "haybarn", "stress", "--seconds", "300", "--json", str(tmp_path / place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr

@@ -268,3 +268,16 @@ cache.free_bulk(batch[:7])
 def test_damage_is_found_and_survived():
     done = subprocess.run([sys.executable, "-c", CORRUPTED], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_that_no_encoding_knows_is_a_bad_argument():
+    with pytest.raises(haybarn.BadArgumentError, match=r"name = .*ud800.*UTF-8"):
+        haybarn.KmemCache("\ud800", 64)
+
+
+def test_freeing_nothing_into_a_destroyed_cache_is_refused():
+    cache = haybarn.KmemCache("nothing", 64)
+    cache.free_bulk([])
+    cache.destroy()
+    with pytest.raises(haybarn.CacheDestroyedError):
+        cache.free_bulk([])

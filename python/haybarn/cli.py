@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import haybarn
 from haybarn.commands import COMMANDS
-from haybarn.output import CommandError, UsageError
+from haybarn.output import CommandError, UsageError, check_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     first = arguments[0] if arguments else ""
     parser = make_parser((first,) if first in COMMANDS else COMMANDS)
     args = parser.parse_args(arguments)
+    check_json(getattr(args, "json", None))
     return int(args.run(args))
 
 

@@ -172,6 +172,21 @@ def progress(total: float, label: str) -> Iterator[Progress]:
             stream.write("\n")
 
 
+def check_json(destination: str | None) -> None:
+    """Finds out before a long run whether `write_json` will be able to write.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if destination in (None, "-"):
+        return
+    path = Path(destination)
+    place = path if path.exists() else path.absolute().parent
+    if path.is_dir() or not os.access(place, os.W_OK):
+        why = "it is a folder" if path.is_dir() else "its folder is not there or may not be written to"
+        raise UsageError(f"cannot write {destination}: {why}")
+
+
 def write_json(destination: str, value: object) -> None:
     """Writes `value` as JSON to a file, which it overwrites, or to standard output for "-".
 

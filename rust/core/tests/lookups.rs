@@ -30,7 +30,7 @@ fn an_answer_is_right_or_an_error_while_slabs_come_and_go() {
         });
         while stop.read() == 0 {
             asked += 1;
-            let offset = (asked as usize).wrapping_mul(2_654_435_761) % CHUNK & !7;
+            let offset = ((asked as usize).wrapping_mul(2_654_435_761) % CHUNK) & !7;
             match cache.check((base + offset) as *const u8) {
                 // Slabs are aligned to their size, so the answer can be computed from the address alone.
                 Ok(index) => {

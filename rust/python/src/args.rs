@@ -7,7 +7,7 @@ use haybarn::slab::geometry::{MAX_ALIGN, MAX_MIN_ORDER, MAX_SHEAF_CAPACITY, MAX_
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyInt, PyString};
 
 use crate::errors::{self, Kind};
 
@@ -20,6 +20,14 @@ impl<'py> FromPyObject<'_, 'py> for Given<'py> {
     fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         Ok(Self(Some(value.to_owned())))
     }
+}
+
+/// A cache's name. A string that no encoding knows (a lone surrogate) is a bad argument like any other.
+pub(crate) fn name(value: &Bound<'_, PyString>) -> PyResult<String> {
+    value.to_str().map(str::to_owned).map_err(|_| {
+        let shown = value.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
+        Args { py: value.py(), cache: "" }.bad("name", &shown, "text that UTF-8 can encode, without space or '/'")
+    })
 }
 
 /// Arguments as they come from Python, on their way to one cache (or to `geometry`, which has no name).

@@ -40,6 +40,7 @@ mod _core {
 
 /// What a table or a raw type adds to the module; the lab's parts add their own line here.
 fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    object::refuse_subinterpreters(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
     flags::register(module)?;

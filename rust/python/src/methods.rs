@@ -4,9 +4,9 @@
 use haybarn::{AllocFlags, CacheArgs};
 use pyo3::exceptions::{PyResourceWarning, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::args::{Args, Given};
+use crate::args::{self, Args, Given};
 use crate::cache::KmemCache;
 use crate::guarded::Gone;
 use crate::{errors, flags, object, registry, report};
@@ -21,7 +21,7 @@ impl KmemCache {
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python class")]
     fn new<'py>(
         py: Python<'py>,
-        name: &str,
+        name: &Bound<'py, PyString>,
         size: &Bound<'py, PyAny>,
         align: Given<'_>,
         flags: Given<'_>,
@@ -30,6 +30,7 @@ impl KmemCache {
         freeptr_offset: Option<&Bound<'py, PyAny>>,
         count_hits: bool,
     ) -> PyResult<Bound<'py, Self>> {
+        let name = &args::name(name)?;
         let args = Args { py, cache: name };
         let size = args.size(size)?;
         let args = CacheArgs {

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The counters of K§6.1 that apply, one row each: what the kernel shows under /sys/kernel/slab/<cache>/.
+//! The counters of a cache, one row each, under the names that the kernel shows below `/sys/kernel/slab`.
 
 macro_rules! stats {
     ($($variant:ident, $name:literal, $help:literal;)*) => {

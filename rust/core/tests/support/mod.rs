@@ -151,13 +151,39 @@ pub fn audit_drained(cache: RawCache, live: usize) {
 pub fn exhaust(cache: RawCache, switch: &FailSwitch, live: usize) {
     audit_drained(cache, live);
     let free = cache.stats().total_objects as usize - live;
+    // What a sheaf of a CPU that we have left holds could not be taken.
+    let stay = Pinned::here();
     switch.fail_now();
     let rest = take_all(cache);
     switch.heal();
+    drop(stay);
     assert_eq!(rest.len(), free, "{}: free objects that could be taken", cache.info().name);
     audit(cache, live + free);
     give(cache, rest);
     audit(cache, live);
+}
+
+/// Keeps this thread on the CPU that it is on, until dropped.
+pub struct Pinned(libc::cpu_set_t);
+
+impl Pinned {
+    pub fn here() -> Self {
+        // SAFETY: the sets are this frame's, and plain bits.
+        unsafe {
+            let (mut before, mut here): (libc::cpu_set_t, libc::cpu_set_t) = core::mem::zeroed();
+            assert_eq!(libc::sched_getaffinity(0, size_of_val(&before), &raw mut before), 0);
+            libc::CPU_SET(libc::sched_getcpu() as usize, &mut here);
+            assert_eq!(libc::sched_setaffinity(0, size_of_val(&here), &raw const here), 0);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::sched_setaffinity(0, size_of_val(&self.0), &raw const self.0) };
+    }
 }
 
 /// Ends a cache from which nothing is handed out; nothing stays.

@@ -7,8 +7,11 @@ use super::NameId;
 /// Largest size that an event may name, in bytes: no kernel allocator hands out 1 GiB, so a larger number is a broken line.
 pub const MAX_BYTES: u64 = 1 << 30;
 
-/// Largest CPU number that an event may name: Linux's own upper limit (`NR_CPUS`) is 8192.
-pub const MAX_CPU: u64 = 8191;
+/// Largest object that an event may take from a named cache, in bytes: Linux's own limit (`KMALLOC_MAX_SIZE`), and ours.
+pub const MAX_OBJECT: u64 = 4 << 20;
+
+/// Largest CPU number that an event may name: as many CPUs as an arena serves.
+pub const MAX_CPU: u64 = 1023;
 
 /// The four events that are replayed, by the kernel's names (`include/trace/events/kmem.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

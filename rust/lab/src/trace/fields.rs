@@ -7,7 +7,7 @@
 
 use super::format::{Line, Reason};
 use super::head::{Head, head};
-use super::{Event, Kind, MAX_BYTES, NameId, Names};
+use super::{Event, Kind, MAX_BYTES, MAX_OBJECT, NameId, Names};
 use memchr::memchr;
 
 /// Classifies a line that is neither a comment nor one of the format's special lines.
@@ -45,7 +45,8 @@ fn parse(kind: Kind, head: &Head<'_>, names: &mut Names) -> Result<Event, Reason
         let alloc = bytes(found.bytes_alloc, "bytes_alloc")?;
         // Printed behind the sizes by every kernel: a line that was cut within a size is not taken for a smaller one.
         found.gfp_flags.ok_or(Reason::Missing("gfp_flags"))?;
-        if req == 0 || req > alloc {
+        let too_large = kind == Kind::CacheAlloc && u64::from(alloc) > MAX_OBJECT;
+        if req == 0 || req > alloc || too_large {
             return Err(Reason::Sizes);
         }
         (event.bytes_req, event.bytes_alloc) = (req, alloc);

@@ -53,7 +53,7 @@ impl fmt::Display for Reason {
             Reason::Cpu => write!(f, "CPU number above {}", super::MAX_CPU),
             Reason::Missing(key) => write!(f, "no {key}= in this line (cut, or recorded by a kernel before 6.1)"),
             Reason::Bad(key) => write!(f, "bad value of {key}="),
-            Reason::Sizes => f.write_str("sizes that cannot be: bytes_req is 0 or above bytes_alloc, or above 1 GiB"),
+            Reason::Sizes => f.write_str("sizes that cannot be: bytes_req is 0 or above bytes_alloc, an object above 4 MiB, or anything above 1 GiB"),
         }
     }
 }

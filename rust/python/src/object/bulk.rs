@@ -12,6 +12,7 @@ use super::layout::SlabObject;
 use super::{shells, slots};
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
+use crate::guarded::Gone;
 use crate::state::Refusal;
 
 /// Above this many objects the core works detached from the interpreter: letting go and coming back costs about as much
@@ -64,6 +65,10 @@ pub(crate) fn alloc_many<'py>(
 /// Frees every object of the sequence, or none: each is claimed first, and the claims are taken back if one fails.
 pub(crate) fn free_many(cache: &Bound<'_, KmemCache>, objects: &Bound<'_, PyTuple>) -> PyResult<()> {
     let (py, this) = (cache.py(), cache.get());
+    if objects.is_empty() {
+        // Objects would keep the cache alive; without any it may be gone.
+        return if this.guarded.is_destroyed() { Err(this.gone(py, Gone::Destroyed)) } else { Ok(()) };
+    }
     let mut claimed: Vec<&SlabObject> = Vec::new();
     let mut addresses: Vec<*mut u8> = Vec::new();
     if claimed.try_reserve_exact(objects.len()).is_err() || addresses.try_reserve_exact(objects.len()).is_err() {

@@ -29,3 +29,4 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The methods that `KmemCache` gets as plain C functions.
 pub(crate) use hot::install;
+pub(crate) use slots::refuse_subinterpreters;

@@ -4,6 +4,7 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 
+use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
@@ -39,6 +40,16 @@ const fn plain() -> ffi::PyTypeObject {
     plain.tp_doc = DOC.as_ptr();
     plain.tp_weaklistoffset = SlabObject::WEAKREFS_AT as ffi::Py_ssize_t;
     plain
+}
+
+/// The one static type, and the objects kept for reuse, belong to the main interpreter.
+pub(crate) fn refuse_subinterpreters(_: Python<'_>) -> PyResult<()> {
+    // SAFETY: attached.
+    let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    if interpreter == 0 {
+        return Ok(());
+    }
+    Err(PyImportError::new_err("haybarn works in the main interpreter only: import it there"))
 }
 
 /// The type.
