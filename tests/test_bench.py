@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,3 +156,11 @@ def test_asv_settings_name_what_exists(root):
     assert (root / settings["benchmark_dir"] / "rows.py").is_file()
     assert (root / settings["results_dir"]).is_dir()
     assert settings["project"] == "haybarn"
+
+
+def test_a_backend_that_is_not_to_be_had_is_an_error_not_a_table_without_haybarn():
+    environment = os.environ | {"HAYBARN_BACKEND": "bogus"}
+    command = [sys.executable, "-m", "haybarn", "bench", "--row", "pair-inlined", "--rounds", "3"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "rseq, locked or virtual" in done.stderr

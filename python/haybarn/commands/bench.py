@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import haybarn
 from haybarn import _core
 from haybarn.output import CommandError, UsageError, progress, table, write_json
 
@@ -133,6 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the rows and shows the table, or the JSON in its place."""
+    haybarn.info()  # a backend that is forced but not to be had is an error before anything runs
     chosen = engine()
     rows, targets = chosen.names()
     if args.list:

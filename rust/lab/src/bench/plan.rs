@@ -61,6 +61,8 @@ pub fn names() -> (Vec<(&'static str, &'static str)>, Vec<&'static str>) {
 /// [`PlanError::Usage`] for unknown rows or targets, or no rounds; [`PlanError::Failed`] where a child process fails; [`PlanError::Stopped`].
 pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize) -> bool) -> Result<Report, PlanError> {
     check(plan)?;
+    // A backend that is forced but not to be had is an error, not a table without us.
+    haybarn::Arena::global().map_err(|error| PlanError::Usage(error.to_string()))?;
     let wanted = |all: &[String], name: &str| all.is_empty() || all.iter().any(|n| n == name);
     let row_wanted = |name: &str| wanted(&plan.rows, name);
     let target_wanted = |name: &str| wanted(&plan.targets, name);
