@@ -281,3 +281,14 @@ def test_freeing_nothing_into_a_destroyed_cache_is_refused():
     cache.destroy()
     with pytest.raises(haybarn.CacheDestroyedError):
         cache.free_bulk([])
+
+
+def test_a_busy_cache_names_its_live_objects():
+    cache = haybarn.KmemCache("named", 64)
+    kept = [cache.alloc() for _ in range(3)]
+    with pytest.raises(haybarn.CacheBusyError, match="3 live") as caught:
+        cache.destroy()
+    assert caught.value.live == 3
+    assert sorted(address for address, _ in caught.value.objects) == sorted(obj.address for obj in kept)
+    cache.free_bulk(kept)
+    cache.destroy()

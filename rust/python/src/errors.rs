@@ -50,7 +50,8 @@ const ROWS: &[Row] = rows! {
     WrongCache "WrongCacheError" PyValueError "An object was given to a cache that it does not come from.";
     CacheDestroyed "CacheDestroyedError" PyValueError "The cache has been closed or destroyed.";
     BadArgument "BadArgumentError" PyValueError "An argument is outside its legal range.";
-    CacheBusy "CacheBusyError" PyRuntimeError "The cache cannot be destroyed: objects of it are live.";
+    CacheBusy "CacheBusyError" PyRuntimeError "The cache cannot be destroyed: objects of it are live. `live` says how many, `objects` where the first 64 are: a list of \
+        (address, index in the slab).";
     Corruption "CorruptionError" PyRuntimeError "The consistency check of a cache found damage.";
     OutOfMemory "OutOfMemoryError" PyMemoryError "Memory for an object or a cache is not to be had.";
     ObjectInUse "ObjectInUseError" PyBufferError "An object cannot be freed: memoryviews of it are live.";
@@ -118,5 +119,14 @@ pub(crate) fn from_core(py: Python<'_>, mut error: Error) -> PyErr {
         // Static caches' own, and what later versions add: the base class fits every one.
         _ => Kind::Haybarn,
     };
-    self::error(py, kind, error.to_string())
+    let raised = self::error(py, kind, error.to_string());
+    if let Error::CacheBusy { live, sample, .. } = &error {
+        let objects: Vec<_> = sample.iter().map(|object| (object.address, object.index)).collect();
+        let value = raised.value(py);
+        // An attribute that cannot be set is an error of its own, which tells more than a lost list.
+        if let Err(failed) = value.setattr("live", live).and_then(|()| value.setattr("objects", objects)) {
+            return failed;
+        }
+    }
+    raised
 }

@@ -3,6 +3,7 @@
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p haybarn --release --lib loom_`.
 
 use super::*;
+use crate::sync::Bug;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -59,8 +60,7 @@ fn two(chunk: Arc<Chunk>, first: impl FnOnce(&Chunk) + Send + 'static, second: i
     chunk
 }
 
-#[test]
-fn loom_page_bitmap_has_one_owner_per_page() {
+fn one_owner_per_page() {
     loom::model(|| {
         let chunk = two(
             Chunk::new(0b11),
@@ -75,6 +75,17 @@ fn loom_page_bitmap_has_one_owner_per_page() {
         assert_eq!(chunk.taken[0].peek(), !0b11, "all came back");
         chunk.check_announced(Order(1));
     });
+}
+
+#[test]
+fn loom_page_bitmap_has_one_owner_per_page() {
+    one_owner_per_page();
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn loom_page_bitmap_catches_a_weak_give() {
+    Bug::WeakGive.plant(one_owner_per_page);
 }
 
 #[test]

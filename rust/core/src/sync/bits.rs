@@ -5,6 +5,7 @@
 //! clears the bit because it saw no free page. Both sides therefore put a sequentially consistent fence between their write
 //! and their read, so that at least one of the two sees the other's write.
 
+use super::plant::Bug;
 use super::shim::{AtomicU64, fence};
 use core::sync::atomic::Ordering;
 
@@ -35,7 +36,8 @@ impl BitWord {
     /// Gives `mask` back; returns the bits before. Release: pairs with [`BitWord::try_take`].
     #[inline]
     pub fn give(&self, mask: u64) -> u64 {
-        self.0.fetch_and(!mask, Ordering::Release)
+        let order = if Bug::WeakGive.planted() { Ordering::Relaxed } else { Ordering::Release };
+        self.0.fetch_and(!mask, order)
     }
 
     /// Sets bits that carry no ownership (the dirty bits). Relaxed: who reads them owns the pages by another word.

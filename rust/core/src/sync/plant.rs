@@ -14,6 +14,8 @@ pub(crate) enum Bug {
     WeakRelease,
     /// Neither swap nor load of a doubleword acquires anything.
     WeakAcquire,
+    /// Pages that are given back release nothing.
+    WeakGive,
     /// A dead slab's descriptor goes back to the pool although it is still listed.
     ReuseListed,
     /// A drain does not wait for the sequences in flight.
@@ -27,7 +29,7 @@ impl Bug {
         let in_build = match self {
             Self::NoTag => cfg!(feature = "plant-no-tag"),
             Self::WeakRelease => cfg!(feature = "plant-weak-release"),
-            Self::WeakAcquire => false,
+            Self::WeakAcquire | Self::WeakGive => false,
             Self::ReuseListed => cfg!(feature = "plant-reuse-listed"),
             Self::NoMembarrier => cfg!(feature = "plant-no-membarrier"),
         };
