@@ -62,32 +62,31 @@ pub(crate) unsafe fn alloc(slots: Slots) -> *mut u8 {
     object
 }
 
-/// Puts `object` on this CPU's main sheaf; false when it is full or stopped.
+/// Puts `object` on this CPU's main sheaf; false when it is full or stopped. The full sheaf leaves by a label, so that the
+/// caller needs no second test (`alloc` cannot: a label goes with no output on stable Rust).
 ///
 /// # Safety
 /// As [`alloc`]; `object` is an object of the cache that the caller owns.
 #[inline(always)]
 pub(crate) unsafe fn free(slots: Slots, object: *mut u8) -> bool {
-    let room: u64;
     // SAFETY: as for `alloc`; the word that is written lies above the cursor inside the sheaf's block.
     unsafe {
         sequence!([
             "shl {slot}, {shift}",
             "mov {t}, qword ptr [{slots} + {slot} + {main}]",
             "add {t}, 8",
-            "mov {room}, qword ptr [{slots} + {slot} + {mask}]",
-            "and {room}, {t}",
-            "je 5f",
+            "test qword ptr [{slots} + {slot} + {mask}], {t}",
+            "je {full}",
             "mov qword ptr [{t}], {object}",
             "mov qword ptr [{slots} + {slot} + {main}], {t}",
             "5:",
         ]
             shift = const offset::SHIFT, main = const offset::PLAIN, mask = const offset::MASK,
             slots = in(reg) slots.0, area = in(reg) area_offset(), object = in(reg) object,
-            t = out(reg) _, slot = out(reg) _, room = out(reg) room,
+            t = out(reg) _, slot = out(reg) _, full = label { return false },
             options(nostack));
     }
-    room != 0
+    true
 }
 
 /// As [`alloc`] for a cache that counts its hits: cursor and count are committed by one 16-byte store, so the count is
