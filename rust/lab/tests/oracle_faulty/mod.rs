@@ -166,7 +166,7 @@ impl Subject for Faulty {
         let object = self.take(&mut state);
         let out = match (self.fault, newest) {
             (Fault::HandsOutTwice, Some(newest)) if faulty => newest,
-            (Fault::Overlaps, Some(newest)) if faulty => newest + 8,
+            (Fault::Overlaps, Some(newest)) if faulty => newest + self.align,
             (Fault::Misaligns, _) if faulty => object + 4,
             (Fault::HandsOutForeignMemory, _) if state.calls > 100 => region(self.stride),
             _ => object,
