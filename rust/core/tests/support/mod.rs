@@ -96,11 +96,12 @@ pub fn take_bulk(cache: RawCache, count: usize) -> Option<Vec<NonNull<u8>>> {
     got.then(|| objects.into_iter().map(|object| NonNull::new(object).expect("filled")).collect())
 }
 
-/// Allocates until memory is out, on every virtual CPU in turn.
+/// Allocates until memory is out, on every CPU in turn, virtual or real: each one's sheaves hold what only it can take.
 pub fn take_all(cache: RawCache) -> Vec<NonNull<u8>> {
     let mut objects = Vec::new();
     for cpu in 0..cache.arena().cpus() {
         set_virtual_cpu(Some(cpu));
+        let _stay = Pinned::to(cpu);
         objects.extend(std::iter::from_fn(|| cache.alloc(PLAIN)));
     }
     set_virtual_cpu(None);
@@ -151,29 +152,28 @@ pub fn audit_drained(cache: RawCache, live: usize) {
 pub fn exhaust(cache: RawCache, switch: &FailSwitch, live: usize) {
     audit_drained(cache, live);
     let free = cache.stats().total_objects as usize - live;
-    // What a sheaf of a CPU that we have left holds could not be taken.
-    let stay = Pinned::here();
     switch.fail_now();
     let rest = take_all(cache);
     switch.heal();
-    drop(stay);
     assert_eq!(rest.len(), free, "{}: free objects that could be taken", cache.info().name);
     audit(cache, live + free);
     give(cache, rest);
     audit(cache, live);
 }
 
-/// Keeps this thread on the CPU that it is on, until dropped.
+/// Keeps this thread on one CPU, until dropped.
 pub struct Pinned(libc::cpu_set_t);
 
 impl Pinned {
-    pub fn here() -> Self {
+    /// A CPU that this thread may not run on (or that is only a virtual one) changes nothing: no sheaf of it can hold anything
+    /// of ours then.
+    pub fn to(cpu: u32) -> Self {
         // SAFETY: the sets are this frame's, and plain bits.
         unsafe {
-            let (mut before, mut here): (libc::cpu_set_t, libc::cpu_set_t) = core::mem::zeroed();
+            let (mut before, mut there): (libc::cpu_set_t, libc::cpu_set_t) = core::mem::zeroed();
             assert_eq!(libc::sched_getaffinity(0, size_of_val(&before), &raw mut before), 0);
-            libc::CPU_SET(libc::sched_getcpu() as usize, &mut here);
-            assert_eq!(libc::sched_setaffinity(0, size_of_val(&here), &raw const here), 0);
+            libc::CPU_SET(cpu as usize, &mut there);
+            libc::sched_setaffinity(0, size_of_val(&there), &raw const there);
             Self(before)
         }
     }
