@@ -37,13 +37,19 @@ class Objects:
             bytearray(size)
 
     def track_ratio_to_bytearray(self, size):
-        ratios = []
-        for _ in range(ROUNDS):
-            ours, theirs = took(self.time_1000_alloc_free, size), took(self.time_1000_bytearrays, size)
-            ratios.append(ours / theirs)
-        return sorted(ratios)[len(ratios) // 2]
+        return median_ratio(self.time_1000_alloc_free, self.time_1000_bytearrays, size)
+
+    def track_drop_ratio_to_bytearray(self, size):
+        return median_ratio(self.time_1000_alloc_drop, self.time_1000_bytearrays, size)
 
     track_ratio_to_bytearray.unit = "x"
+    track_drop_ratio_to_bytearray.unit = "x"
+
+
+def median_ratio(ours, theirs, size):
+    """Of rounds that take turns, so that what disturbs one disturbs the other."""
+    ratios = sorted(took(ours, size) / took(theirs, size) for _ in range(ROUNDS))
+    return ratios[len(ratios) // 2]
 
 
 def took(work, size):

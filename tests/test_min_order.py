@@ -18,7 +18,7 @@ def test_least_order_of_all_slabs(value, expected):
     assert order_under(value).stdout.strip() == expected
 
 
-@pytest.mark.parametrize("value", ["10", "-1", "two"])
+@pytest.mark.parametrize("value", ["10", "-1", "two", b"\xff"])
 def test_an_order_out_of_range_is_refused_by_name(value):
     ran = order_under(value)
     assert ran.returncode != 0

@@ -10,6 +10,7 @@ use crate::percpu::{BackendKind, Cpu, Flagged, MAX_CPUS, choose};
 use crate::sheaf::Shape;
 use crate::slab::geometry::default_cpus;
 use crate::sync::Form;
+use std::env::VarError;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// How an arena is made.
@@ -64,19 +65,25 @@ fn bad(argument: &'static str, value: impl ToString, legal: &str) -> Error {
     Error::BadArgument { cache: String::new(), argument, value: value.to_string(), legal: legal.to_owned() }
 }
 
-fn from_environment() -> Result<Option<BackendKind>, Error> {
-    match std::env::var("HAYBARN_BACKEND") {
-        Ok(name) if name.is_empty() => Ok(None),
-        Ok(name) => name.parse().map(Some).map_err(|_| bad("HAYBARN_BACKEND", name, "rseq, locked or virtual")),
-        Err(_) => Ok(None),
+/// A variable of the environment; unset and empty are the same. One that is no text is an error, not an absent one.
+fn variable(name: &'static str, legal: &str) -> Result<Option<String>, Error> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(value)) => Err(bad(name, format!("{value:?}"), legal)),
     }
 }
 
+fn from_environment() -> Result<Option<BackendKind>, Error> {
+    let legal = "rseq, locked or virtual";
+    let name = variable("HAYBARN_BACKEND", legal)?;
+    name.map(|name| name.parse().map_err(|_| bad("HAYBARN_BACKEND", name, legal))).transpose()
+}
+
 fn min_order_from_environment() -> Result<u8, Error> {
-    match std::env::var("HAYBARN_MIN_ORDER") {
-        Ok(order) if !order.is_empty() => order.parse().map_err(|_| bad("HAYBARN_MIN_ORDER", order, "0 to 9")),
-        _ => Ok(0),
-    }
+    let legal = "0 to 9";
+    let order = variable("HAYBARN_MIN_ORDER", legal)?;
+    order.map_or(Ok(0), |order| order.parse().map_err(|_| bad("HAYBARN_MIN_ORDER", order, legal)))
 }
 
 impl Arena {
@@ -99,8 +106,8 @@ impl Arena {
     /// Makes an arena beside the global one: for tests, replays and simulations.
     ///
     /// # Errors
-    /// [`Error::BadArgument`] for a value out of range, [`Error::Unavailable`] for a backend that is forced but not there,
-    /// [`Error::OutOfMemory`] when the address range is refused.
+    /// [`Error::BadArgument`] for a value out of range, [`Error::Unavailable`] for a backend that is forced but not there, for an
+    /// address range that the system refuses, and for pages of another size than 4096 bytes.
     pub fn create(config: ArenaConfig) -> Result<&'static Self, Error> {
         at_fork::watch();
         let _no_fork = at_fork::making();
