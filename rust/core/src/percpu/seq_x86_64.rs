@@ -46,12 +46,13 @@ pub(crate) unsafe fn alloc(slots: Slots) -> *mut u8 {
     unsafe {
         sequence!([
             "shl {slot}, {shift}",
-            "mov {t}, qword ptr [{slots} + {slot} + {main}]",
+            "add {slot}, {slots}",
+            "mov {t}, qword ptr [{slot} + {main}]",
             "mov {object}, qword ptr [{t}]",
             "test {object}, {object}",
             "je 5f",
             "sub {t}, 8",
-            "mov qword ptr [{slots} + {slot} + {main}], {t}",
+            "mov qword ptr [{slot} + {main}], {t}",
             "5:",
         ]
             shift = const offset::SHIFT, main = const offset::PLAIN,
@@ -73,12 +74,13 @@ pub(crate) unsafe fn free(slots: Slots, object: *mut u8) -> bool {
     unsafe {
         sequence!([
             "shl {slot}, {shift}",
-            "mov {t}, qword ptr [{slots} + {slot} + {main}]",
+            "add {slot}, {slots}",
+            "mov {t}, qword ptr [{slot} + {main}]",
             "add {t}, 8",
-            "test qword ptr [{slots} + {slot} + {mask}], {t}",
+            "test qword ptr [{slot} + {mask}], {t}",
             "je {full}",
             "mov qword ptr [{t}], {object}",
-            "mov qword ptr [{slots} + {slot} + {main}], {t}",
+            "mov qword ptr [{slot} + {main}], {t}",
             "5:",
         ]
             shift = const offset::SHIFT, main = const offset::PLAIN, mask = const offset::MASK,
