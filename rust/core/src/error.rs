@@ -97,6 +97,24 @@ pub enum Error {
         /// The cache's name.
         cache: String,
     },
+    /// The constructor of an object failed; the allocation that needed the object ended with it.
+    #[error("cache '{cache}': its constructor failed: {message}")]
+    Ctor {
+        /// The cache's name.
+        cache: String,
+        /// What the constructor said.
+        message: String,
+    },
+    /// A constructor or destructor asked for something that would lead back into it.
+    #[error("cache '{inner}': {what} inside a callback of cache '{outer}', which could lead back into the callback")]
+    Reentry {
+        /// The cache whose constructor or destructor was running.
+        outer: String,
+        /// The cache that was asked.
+        inner: String,
+        /// What was asked, and in which callback.
+        what: &'static str,
+    },
 }
 
 fn of(cache: &str) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Source: `slab_alloc_node`, `replace_empty_main`, `___slab_alloc` (mm/slub.c).
 
+use super::construct::{Failed, outcome};
 use super::header::Cache;
 use super::options::{AllocFlags, Level};
 use super::sheaves::Filled;
@@ -36,31 +37,40 @@ pub(super) fn finish(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> N
 }
 
 /// An object, and how deep it lay.
-pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> Option<(NonNull<u8>, Level)> {
-    let at = At::new(cache);
-    let found = match node {
-        Some(node) if node != at.home() => {
-            at.bump(Stat::AllocNodeMismatch, 1);
-            at.take_from_slabs(node, flags)
-        }
-        _ => at.take_from_sheaves(flags).or_else(|| at.take_from_slabs(at.home(), flags)),
-    };
+pub(super) type Found = (NonNull<u8>, Level);
+
+/// Takes an object; of a node's memory, if one is given.
+pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> Option<Found> {
+    let found = outcome(At::new(cache).find(flags, node));
     found.map(|(object, level)| (finish(cache, object, flags), level))
 }
 
 impl At<'_> {
-    fn hit(&self, object: NonNull<u8>, level: Level) -> Option<(NonNull<u8>, Level)> {
+    fn find(self, flags: AllocFlags, node: Option<NodeId>) -> Result<Option<Found>, Failed> {
+        match node {
+            Some(node) if node != self.home() => {
+                self.bump(Stat::AllocNodeMismatch, 1);
+                self.take_from_slabs(node, flags)
+            }
+            _ => match self.take_from_sheaves(flags)? {
+                None => self.take_from_slabs(self.home(), flags),
+                found => Ok(found),
+            },
+        }
+    }
+
+    fn hit(&self, object: NonNull<u8>, level: Level) -> Option<Found> {
         if self.cache.counts_hits {
             self.bump(Stat::AllocFastpath, 1);
         }
         Some((object, level))
     }
 
-    fn take_from_sheaves(mut self, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+    fn take_from_sheaves(mut self, flags: AllocFlags) -> Result<Option<Found>, Failed> {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
         if !cache.has_sheaves() {
-            return None;
+            return Ok(None);
         }
         self.fold_hits();
         for _ in 0..TRIES {
@@ -68,15 +78,15 @@ impl At<'_> {
             let pair = unsafe { backend.pair(slots, self.cpu) };
             if pair.is_stopped() {
                 self.recover();
-                return None;
+                return Ok(None);
             }
             if !shape.is_empty(pair.main) {
                 let mut object = [null_mut()];
                 // SAFETY: as above.
                 match unsafe { backend.pop(slots, &mut object) } {
-                    Ok(1) => return self.hit(NonNull::new(object[0])?, Level::Sheaf),
+                    Ok(1) => return Ok(NonNull::new(object[0]).and_then(|object| self.hit(object, Level::Sheaf))),
                     Ok(_) => self.cpu = backend.cpu(),
-                    Err(_) => return None,
+                    Err(_) => return Ok(None),
                 }
                 continue;
             }
@@ -89,7 +99,7 @@ impl At<'_> {
             return match self.barn_full(self.home()) {
                 Some(full) => {
                     self.bump(Stat::BarnGet, 1);
-                    self.take_from_full(full, pair)
+                    Ok(self.take_from_full(full, pair))
                 }
                 None => {
                     self.bump(Stat::BarnGetFail, 1);
@@ -97,11 +107,11 @@ impl At<'_> {
                 }
             };
         }
-        None
+        Ok(None)
     }
 
     /// Takes an object from a full sheaf and installs the rest in place of the empty main.
-    fn take_from_full(&self, mut full: Sheaf, pair: Pair) -> Option<(NonNull<u8>, Level)> {
+    fn take_from_full(&self, mut full: Sheaf, pair: Pair) -> Option<Found> {
         let Some(object) = full.pop() else {
             self.put_in_barn(self.home(), full);
             return None;
@@ -117,19 +127,24 @@ impl At<'_> {
     }
 
     /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.
-    fn refill(mut self, pair: Pair, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+    fn refill(mut self, pair: Pair, flags: AllocFlags) -> Result<Option<Found>, Failed> {
         let node = self.home();
-        let mut sheaf = self.detach_spare(pair).or_else(|| self.barn_empty(node)).or_else(|| self.new_sheaf())?;
+        let empty = self.detach_spare(pair).or_else(|| self.barn_empty(node)).or_else(|| self.new_sheaf());
+        let Some(mut sheaf) = empty else { return Ok(None) };
         let level = match self.fill(&mut sheaf, node) {
-            Filled::Partial => Level::Partial,
-            Filled::NewSlab => Level::NewSlab,
+            Ok(Filled::Partial) => Level::Partial,
+            Ok(Filled::NewSlab) => Level::NewSlab,
+            Err(failed) => {
+                self.put_in_barn(node, sheaf);
+                return Err(failed);
+            }
         };
         let Some(object) = sheaf.pop() else {
             self.put_in_barn(node, sheaf);
             return self.take_from_slabs(node, flags);
         };
         self.install(sheaf, node);
-        self.hit(object, level)
+        Ok(self.hit(object, level))
     }
 
     /// The slot's empty spare, if it has one and still does.
@@ -178,11 +193,11 @@ impl At<'_> {
 
     /// One object straight from a node's slabs; from another node's where that one's memory is out and the caller does not
     /// insist.
-    pub(super) fn take_from_slabs(&self, node: NodeId, flags: AllocFlags) -> Option<(NonNull<u8>, Level)> {
+    pub(super) fn take_from_slabs(&self, node: NodeId, flags: AllocFlags) -> Result<Option<Found>, Failed> {
         let mut found = null_mut();
         let level = if self.take_partial(node, 1, |object| found = object) > 0 {
             Level::Partial
-        } else if self.take_new_slab(node, 1, |object| found = object) > 0 {
+        } else if self.take_new_slab(node, 1, |object| found = object)? > 0 {
             Level::NewSlab
         } else {
             if !flags.contains(AllocFlags::THISNODE) {
@@ -194,7 +209,7 @@ impl At<'_> {
         if !found.is_null() {
             self.bump(Stat::AllocSlowpath, 1);
         }
-        NonNull::new(found).map(|object| (object, level))
+        Ok(NonNull::new(found).map(|object| (object, level)))
     }
 
     /// Moves the hits that the counting sequences packed into the counters, long before a half could wrap.

@@ -1,6 +1,7 @@
 //! Many objects at once. Source: `kmem_cache_alloc_bulk`, `free_to_pcs_bulk` (mm/slub.c).
 
 use super::alloc::finish;
+use super::construct::outcome;
 use super::header::Cache;
 use super::options::AllocFlags;
 use super::slabs::At;
@@ -28,15 +29,20 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
     if short > 0 {
         short -= at.take_partial(node, short, &mut put);
     }
+    let mut failed = None;
     while short > 0 {
         match at.take_new_slab(node, short, &mut put) {
-            0 => break,
-            n => short -= n,
+            Ok(0) => break,
+            Ok(n) => short -= n,
+            Err(failure) => {
+                failed = Some(failure);
+                break;
+            }
         }
     }
     let others = cache.nodes().filter(|&other| other != node && !flags.contains(AllocFlags::THISNODE));
     for other in others {
-        if short > 0 {
+        if short > 0 && failed.is_none() {
             short -= at.take_partial(other, short, &mut put);
         }
     }
@@ -44,7 +50,7 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
         // What came from sheaves counts as freed to its slab; what came from slabs was never counted.
         at.bump(Stat::FreeSlowpath, in_sheaves as u64);
         at.free_grouped(out[..got].iter().copied());
-        return false;
+        return outcome(failed.map_or(Ok(None::<()>), Err)).is_some();
     }
     at.bump(Stat::AllocSlowpath, u64::from(missing));
     if !flags.is_empty() {

@@ -3,6 +3,7 @@
 //! Source: `__kmem_cache_create_args`, `do_kmem_cache_create` (mm/slab_common.c).
 
 use super::arena::Arena;
+use super::construct::{DtorMode, Hooks};
 use super::header::{Cache, MAX_NAME, SLOTS_AT, block_bytes};
 use super::raw::RawCache;
 use super::registry::{Entry, Registry};
@@ -11,6 +12,8 @@ use crate::error::Error;
 use crate::percpu::{BackendKind, backend};
 use crate::slab::flags::SlabFlags;
 use crate::slab::geometry::{Geometry, GeometryRequest, geometry};
+use core::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 
 /// How a cache is made. `Default` asks for nothing.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +32,17 @@ pub struct CacheArgs {
     pub count_hits: bool,
     /// Keep free pointers encoded, against forged ones (freelist hardening). Costs a few instructions in the slow paths.
     pub encode_freeptr: bool,
+    /// Constructor and destructor: each object is constructed when its slab is made and destructed when its slab's pages go.
+    pub hooks: Option<Arc<dyn Hooks>>,
+    /// Where destructors run.
+    pub dtor_mode: DtorMode,
+    /// Bytes behind each object, a multiple of 8 up to 4096, that belong to the hooks: kept across free and alloc. Needs hooks.
+    pub private_bytes: usize,
 }
+
+// Arguments are read only, and a panic inside hooks is between their own calls: none comes while a cache is being made.
+impl UnwindSafe for CacheArgs {}
+impl RefUnwindSafe for CacheArgs {}
 
 impl RawCache {
     /// Makes a cache of objects of `size` bytes in an arena.
@@ -53,6 +66,7 @@ impl RawCache {
 fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> Result<RawCache, Error> {
     check_name(name)?;
     let flags = check_flags(name, args)?;
+    check_hooks(name, args)?;
     let geometry = choose_geometry(arena, name, size, args)?;
     let mut registry = arena.registry();
     let taken = |entry: &Entry| RawCache::from_address(entry.slots).is_some_and(|cache| cache.header().name() == name);
@@ -112,6 +126,16 @@ fn check_flags(name: &str, args: &CacheArgs) -> Result<SlabFlags, Error> {
     // An explicit capacity is the owner's choice: no other name may share it.
     let own = if args.sheaf_capacity != 0 { SlabFlags::NO_MERGE } else { SlabFlags::empty() };
     Ok(args.flags | own)
+}
+
+fn check_hooks(name: &str, args: &CacheArgs) -> Result<(), Error> {
+    if args.hooks.is_some() {
+        return Err(bad(name, "hooks", "given", "none: constructors are being built"));
+    }
+    if args.private_bytes != 0 {
+        return Err(bad(name, "private_bytes", args.private_bytes, "0: constructors are being built"));
+    }
+    Ok(())
 }
 
 fn choose_geometry(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> Result<Geometry, Error> {

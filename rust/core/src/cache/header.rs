@@ -44,7 +44,7 @@ pub(crate) struct Cache {
 
 /// One CPU's counters, away from its slot's line, and what a drain of the slot has taken so far. A power of two of bytes,
 /// so that a sequence finds the CPU's counter by a shift.
-#[repr(C, align(256))]
+#[repr(C, align(512))]
 pub(super) struct CpuArea {
     pub intent: Pair,
     pub stats: [Counter; Stat::ALL.len()],

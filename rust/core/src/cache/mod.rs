@@ -8,6 +8,7 @@
 //! | `create`, `shrink`, `live` | beginning, giving back, end |
 //! | `raw`, `options` | the untyped handle with the inlined fast path |
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
+//! | `construct` | constructors and destructors of objects |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `inspect` | attributes, counters, address checks, validation |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
@@ -17,6 +18,7 @@ mod arena;
 mod at_fork;
 mod boxed;
 mod bulk;
+mod construct;
 mod create;
 mod fixed;
 mod free;
@@ -34,6 +36,7 @@ mod typed;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
 pub use boxed::{Owned, Owner};
+pub use construct::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use create::CacheArgs;
 pub use fixed::{StaticBox, StaticCache};
 pub use info::Info;

@@ -1,5 +1,6 @@
 //! Sheaves in motion: made, filled from slabs, flushed to slabs, put in barns and fetched from there.
 
+use super::construct::Failed;
 use super::slabs::At;
 use crate::pages::NodeId;
 use crate::sheaf::Sheaf;
@@ -104,19 +105,25 @@ impl At<'_> {
 
     /// Takes up to `need` objects from a new slab: the first ones, given in descending order, so that a stack hands them
     /// out ascending. 0 when memory is out.
-    pub fn take_new_slab(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
-        let Some(new) = self.new_slab(node) else { return 0 };
+    ///
+    /// # Errors
+    /// A constructor failed; nothing was taken.
+    pub fn take_new_slab(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> Result<u32, Failed> {
+        let Some(new) = self.new_slab(node)? else { return Ok(0) };
         let kept = need.min(new.total);
         let stride = self.cache.geometry.slab_size;
         for n in (0..kept).rev() {
             take(new.base.as_ptr().wrapping_add(n as usize * stride));
         }
         self.publish(&new, kept);
-        kept
+        Ok(kept)
     }
 
     /// Fills a sheaf from a node's slabs, as far as memory goes. Source: `refill_objects`.
-    pub fn fill(&self, sheaf: &mut Sheaf, node: NodeId) -> Filled {
+    ///
+    /// # Errors
+    /// A constructor failed; what the sheaf held went to the slabs, and it is empty.
+    pub fn fill(&self, sheaf: &mut Sheaf, node: NodeId) -> Result<Filled, Failed> {
         let room = sheaf.room(self.cache.shape);
         let mut filled = Filled::Partial;
         let mut got = 0;
@@ -128,15 +135,20 @@ impl At<'_> {
                 break;
             }
             // SAFETY: no more than the room is asked for.
-            let fresh = self.take_new_slab(node, room - got, |object| unsafe { sheaf.push(object) });
-            if fresh == 0 {
-                break;
-            }
+            let fresh = match self.take_new_slab(node, room - got, |object| unsafe { sheaf.push(object) }) {
+                Ok(0) => break,
+                Ok(fresh) => fresh,
+                Err(failed) => {
+                    self.bump(Stat::SheafRefill, u64::from(got));
+                    self.flush(sheaf);
+                    return Err(failed);
+                }
+            };
             filled = Filled::NewSlab;
             got += fresh;
         }
         self.bump(Stat::SheafRefill, u64::from(got));
-        filled
+        Ok(filled)
     }
 
     fn harvest_into(&self, sheaf: &mut Sheaf, node: NodeId, mut missing: u32) -> u32 {

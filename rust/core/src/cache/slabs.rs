@@ -1,5 +1,6 @@
 //! A cache's slabs as the slab protocol sees them, and the making of a new one.
 
+use super::construct::Failed;
 use super::header::Cache;
 use crate::pages::{MapWord, MetaLinks, NodeId, Order, PAGE_SIZE, PageIndex, PageKind};
 use crate::percpu::Cpu;
@@ -110,9 +111,12 @@ impl<'c> At<'c> {
     }
 
     /// Makes a slab on a node: of the preferred order, else of the smallest. `None` when pages or metadata are out.
-    pub fn new_slab(&self, node: NodeId) -> Option<NewSlab> {
+    ///
+    /// # Errors
+    /// A constructor failed; everything is as it was.
+    pub fn new_slab(&self, node: NodeId) -> Result<Option<NewSlab>, Failed> {
         let geometry = &self.cache.geometry;
-        let slab = self.cache.arena.descriptors.take(self.cache.arena.pages.meta())?;
+        let Some(slab) = self.cache.arena.descriptors.take(self.cache.arena.pages.meta()) else { return Ok(None) };
         let preferred = (geometry.order, geometry.objs_per_slab);
         let fallback = (geometry.fallback_order, geometry.fallback_objs);
         let made = self.fill_descriptor(slab, node, preferred).or_else(|| {
@@ -127,7 +131,7 @@ impl<'c> At<'c> {
         } else {
             self.bump(Stat::AllocSlab, 1);
         }
-        made
+        Ok(made)
     }
 
     fn fill_descriptor(&self, slab: Index, node: NodeId, (order, total): (u8, u32)) -> Option<NewSlab> {

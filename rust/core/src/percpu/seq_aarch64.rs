@@ -243,7 +243,7 @@ pub(crate) unsafe fn take_hits(slots: Slots, cpu: Cpu) -> u64 {
 }
 
 /// log2 of the distance from one CPU's counters to the next one's.
-pub(crate) const AREA_SHIFT: usize = 8;
+pub(crate) const AREA_SHIFT: usize = 9;
 
 pub(crate) unsafe fn add(counter: *mut u64, n: u64) {
     // SAFETY: as `alloc`.

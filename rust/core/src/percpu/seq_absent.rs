@@ -19,7 +19,7 @@ pub(crate) unsafe fn free_counted(_: Slots, _: *mut u8) -> bool {
 }
 
 /// log2 of the distance from one CPU's counters to the next one's.
-pub(crate) const AREA_SHIFT: usize = 8;
+pub(crate) const AREA_SHIFT: usize = 9;
 
 /// # Safety
 /// Never called: only `rseq` adds by sequence.

@@ -304,7 +304,7 @@ pub(crate) unsafe fn take_hits(slots: Slots, cpu: Cpu) -> u64 {
 }
 
 /// log2 of the distance from one CPU's counters to the next one's.
-pub(crate) const AREA_SHIFT: usize = 8;
+pub(crate) const AREA_SHIFT: usize = 9;
 
 /// Adds to the counter of the CPU that this thread runs on, given CPU 0's. One instruction reads, adds and writes, so no
 /// other thread of that CPU can come in between, and other CPUs only read: exact without a locked instruction.
