@@ -12,7 +12,7 @@ use super::options::AllocFlags;
 use super::raw::RawCache;
 use super::typed::{for_type, out_of_memory};
 use crate::error::Error;
-use crate::percpu::{MAX_CPUS, NEGATIVE_SLOTS, Slot, Slots, seq};
+use crate::percpu::{MAX_CPUS, NEGATIVE_SLOTS, Slot, seq};
 use crate::sync::PublishedPtr;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -108,7 +108,7 @@ impl<T> StaticCache<T> {
     #[must_use]
     pub fn alloc_raw(&self) -> Option<NonNull<T>> {
         // SAFETY: the slots are those of a living cache, or ones that always miss.
-        match NonNull::new(unsafe { seq::alloc(Slots(self.slots.read())) }) {
+        match NonNull::new(unsafe { seq::alloc_at(self.slots.place().cast()) }) {
             Some(object) => Some(object.cast()),
             None => self.alloc_slow(),
         }
@@ -120,9 +120,8 @@ impl<T> StaticCache<T> {
     /// `object` came from this cache, and the caller gives up its only owner.
     #[inline(always)]
     pub unsafe fn free_raw(&self, object: NonNull<T>) {
-        let slots = Slots(self.slots.read());
         // SAFETY: the caller has an object, so the cache is set up.
-        if !unsafe { seq::free(slots, object.as_ptr().cast()) } {
+        if !unsafe { seq::free_at(self.slots.place().cast(), object.as_ptr().cast()) } {
             self.free_slow(object);
         }
     }

@@ -4,7 +4,7 @@
 //! is one access only with LSE2 (the backend is refused without), and a counting sequence adds to the count *before* its
 //! commit, because count and cursor do not share an aligned 16 bytes: a try that is cut off counts twice.
 
-use super::slot::{Cpu, Pair, Slots, offset};
+use super::slot::{Cpu, Pair, Slot, Slots, offset};
 use crate::os::rseq::{SIGNATURE, offset as area_offset, thread_pointer};
 use core::arch::asm;
 
@@ -59,6 +59,18 @@ pub(crate) unsafe fn alloc(slots: Slots) -> *mut u8 {
             t = out(reg) _, slot = out(reg) _, object = out(reg) object, options(nostack));
     }
     object
+}
+
+#[inline(always)]
+pub(crate) unsafe fn alloc_at(at: *const Slots) -> *mut u8 {
+    // SAFETY: the caller's word.
+    unsafe { alloc(Slots(read(at.cast()) as *mut Slot)) }
+}
+
+#[inline(always)]
+pub(crate) unsafe fn free_at(at: *const Slots, object: *mut u8) -> bool {
+    // SAFETY: the caller's word.
+    unsafe { free(Slots(read(at.cast()) as *mut Slot), object) }
 }
 
 #[inline(always)]

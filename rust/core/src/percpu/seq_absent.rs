@@ -10,6 +10,14 @@ pub(crate) unsafe fn free(_: Slots, _: *mut u8) -> bool {
     false
 }
 
+pub(crate) unsafe fn alloc_at(_: *const Slots) -> *mut u8 {
+    core::ptr::null_mut()
+}
+
+pub(crate) unsafe fn free_at(_: *const Slots, _: *mut u8) -> bool {
+    false
+}
+
 pub(crate) unsafe fn alloc_counted(_: Slots) -> *mut u8 {
     core::ptr::null_mut()
 }

@@ -35,63 +35,11 @@ macro_rules! sequence {
     };
 }
 
-/// Takes the top object of this CPU's main sheaf; null when it is empty or stopped.
-///
-/// # Safety
-/// `slots` are those of a living cache, or ones that always miss.
-#[inline(always)]
-pub(crate) unsafe fn alloc(slots: Slots) -> *mut u8 {
-    let object;
-    // SAFETY: by the caller's word the slot of every CPU number is there, and its cursor points into a sheaf block.
-    unsafe {
-        sequence!([
-            "shl {slot}, {shift}",
-            "add {slot}, {slots}",
-            "mov {t}, qword ptr [{slot} + {main}]",
-            "mov {object}, qword ptr [{t}]",
-            "test {object}, {object}",
-            "je 5f",
-            "sub {t}, 8",
-            "mov qword ptr [{slot} + {main}], {t}",
-            "5:",
-        ]
-            shift = const offset::SHIFT, main = const offset::PLAIN,
-            slots = in(reg) slots.0, area = in(reg) area_offset(),
-            t = out(reg) _, slot = out(reg) _, object = out(reg) object,
-            options(nostack));
-    }
-    object
-}
+#[path = "seq_x86_64_fast.rs"]
+mod fast;
+pub(crate) use fast::{alloc, alloc_at, free, free_at};
 
-/// Puts `object` on this CPU's main sheaf; false when it is full or stopped. The full sheaf leaves by a label, so that the
-/// caller needs no second test (`alloc` cannot: a label goes with no output on stable Rust).
-///
-/// # Safety
-/// As [`alloc`]; `object` is an object of the cache that the caller owns.
-#[inline(always)]
-pub(crate) unsafe fn free(slots: Slots, object: *mut u8) -> bool {
-    // SAFETY: as for `alloc`; the word that is written lies above the cursor inside the sheaf's block.
-    unsafe {
-        sequence!([
-            "shl {slot}, {shift}",
-            "add {slot}, {slots}",
-            "mov {t}, qword ptr [{slot} + {main}]",
-            "add {t}, 8",
-            "test qword ptr [{slot} + {mask}], {t}",
-            "je {full}",
-            "mov qword ptr [{t}], {object}",
-            "mov qword ptr [{slot} + {main}], {t}",
-            "5:",
-        ]
-            shift = const offset::SHIFT, main = const offset::PLAIN, mask = const offset::MASK,
-            slots = in(reg) slots.0, area = in(reg) area_offset(), object = in(reg) object,
-            t = out(reg) _, slot = out(reg) _, full = label { return false },
-            options(nostack));
-    }
-    true
-}
-
-/// As [`alloc`] for a cache that counts its hits: cursor and count are committed by one 16-byte store, so the count is
+/// As [`alloc`], for a cache that counts its hits: cursor and count are committed by one 16-byte store, so the count is
 /// exact. It misses when the count's half is about to wrap; the slow path then folds it away.
 ///
 /// # Safety

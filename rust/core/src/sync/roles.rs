@@ -108,6 +108,13 @@ impl<T> PublishedPtr<T> {
         self.0.load(Ordering::Acquire)
     }
 
+    /// Where the pointer lies, for instructions that load it themselves, at least as ordered as [`PublishedPtr::read`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(&self) -> *const *mut T {
+        (&raw const self.0).cast()
+    }
+
     /// Stores the pointer after everything written so far. Pairs with [`PublishedPtr::read`].
     pub fn publish(&self, pointer: *mut T) {
         self.0.store(pointer, Ordering::Release);
