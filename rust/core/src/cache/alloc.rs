@@ -41,7 +41,10 @@ pub(super) type Found = (NonNull<u8>, Level);
 
 /// Takes an object; of a node's memory, if one is given.
 pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> Option<Found> {
-    let found = outcome(At::new(cache).find(flags, node));
+    let at = At::new(cache);
+    let found = at.find(flags, node);
+    at.settle();
+    let found = outcome(found);
     found.map(|(object, level)| (finish(cache, object, flags), level))
 }
 

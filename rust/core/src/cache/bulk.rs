@@ -50,6 +50,7 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
         // What came from sheaves counts as freed to its slab; what came from slabs was never counted.
         at.bump(Stat::FreeSlowpath, in_sheaves as u64);
         at.free_grouped(out[..got].iter().copied());
+        at.settle();
         return outcome(failed.map_or(Ok(None::<()>), Err)).is_some();
     }
     at.bump(Stat::AllocSlowpath, u64::from(missing));
@@ -83,6 +84,7 @@ pub(super) fn free(cache: &Cache, objects: &mut [*mut u8]) {
         at.bump(Stat::FreeSlowpath, rest.len() as u64);
         at.free_grouped(rest.iter().copied());
     }
+    at.settle();
 }
 
 impl At<'_> {

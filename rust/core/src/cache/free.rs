@@ -23,6 +23,7 @@ pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
         at.bump(Stat::FreeSlowpath, 1);
         at.free_to_slab(object);
     }
+    at.settle();
 }
 
 impl At<'_> {

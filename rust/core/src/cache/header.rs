@@ -6,6 +6,7 @@
 //! ```
 
 use super::arena::Arena;
+use super::reapers::Reapers;
 use crate::pages::NodeId;
 use crate::percpu::{BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots, seq};
 use crate::sheaf::{Barn, Shape, full_limit};
@@ -39,6 +40,10 @@ pub(crate) struct Cache {
     /// Free pointer encoding: stored = next ^ cookie ^ (swapped address & swap_mask). Both 0 when off.
     pub cookie: u64,
     pub swap_mask: u64,
+    /// Whether dead slabs go to the graveyard before their pages go.
+    pub defers_death: bool,
+    /// Who is at work in the graveyard.
+    pub reapers: Reapers,
     name: [u8; MAX_NAME + 1],
 }
 
@@ -99,6 +104,8 @@ impl Cache {
             cookie: 0,
             swap_mask: 0,
             name: bytes,
+            defers_death: flags.contains(SlabFlags::TYPESAFE_BY_RCU),
+            reapers: Reapers::new(),
             full_limit: full_limit(geometry.sheaf_capacity, geometry.slab_size),
             adds_by_sequence: arena.kind == BackendKind::Rseq,
         }

@@ -50,6 +50,8 @@ pub struct CacheStats {
     pub slabs: u64,
     /// Slabs with free objects.
     pub partial: u64,
+    /// Dead slabs whose pages wait for a grace period or for destructors; `slabs` and `total_objects` are without them.
+    pub dead_slabs: u64,
     /// Objects handed out and not freed.
     pub objects: u64,
     /// Objects that lie free in sheaves, of CPUs and barns.
@@ -145,6 +147,7 @@ impl RawCache {
             total_objects: 0,
             slabs: 0,
             partial: 0,
+            dead_slabs: self.dead_slabs(),
             objects: 0,
             in_sheaves: in_cpus,
             barn: (0, 0),
@@ -187,7 +190,8 @@ impl RawCache {
         }
         let offset = address.addr().wrapping_sub(at.base(word.descriptor()).addr());
         let (index, total) = (offset / cache.geometry.slab_size, at.total(word.descriptor()) as usize);
-        if at.map_of(address.cast_mut()) != word {
+        let dead = at.word(word.descriptor()).load(at.form()).dead;
+        if dead || at.map_of(address.cast_mut()) != word {
             return Err(bad("the slab that the address lay in has just gone"));
         }
         if !offset.is_multiple_of(cache.geometry.slab_size) || index >= total {
@@ -213,6 +217,7 @@ impl RawCache {
             at.validate_barn(node, &mut reports);
             at.validate_slabs(node, &mut reports);
         }
+        at.settle();
         if reports.is_empty() { Ok(()) } else { Err(Error::Corruption { cache: cache.name().to_owned(), reports }) }
     }
 }

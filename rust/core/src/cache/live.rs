@@ -30,15 +30,24 @@ pub(super) fn busy(cache: &Cache) -> Error {
     Error::CacheBusy { cache: cache.name().to_owned(), live, sample }
 }
 
-/// Every slab of the cache, found in the page map: full ones are in no list.
-pub(super) fn slabs(at: &At<'_>) -> Vec<Index> {
+/// Every living slab of the cache, found in the page map: full ones are in no list.
+fn slabs(at: &At<'_>) -> Vec<Index> {
+    mapped(at, false)
+}
+
+/// Every dead slab of the cache whose pages have not gone.
+pub(super) fn dead_slabs(at: &At<'_>) -> Vec<Index> {
+    mapped(at, true)
+}
+
+fn mapped(at: &At<'_>, dead: bool) -> Vec<Index> {
     let pages = &at.cache.arena.pages;
     let mut found = Vec::new();
     let (mut page, end) = (0, pages.used_pages());
     while page < end {
         let word = pages.map(PageIndex(page));
         let ours = word.kind() == PageKind::Slab && word.cache() == at.cache.id;
-        if ours {
+        if ours && at.word(word.descriptor()).load(at.form()).dead == dead {
             found.push(word.descriptor());
         }
         page += if ours { word.order().pages() } else { 1 };

@@ -10,6 +10,7 @@
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `construct` | constructors and destructors of objects |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
+//! | `graveyard`, `reapers` | dead slabs whose pages go later |
 //! | `inspect` | attributes, counters, address checks, validation |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
 
@@ -22,12 +23,14 @@ mod construct;
 mod create;
 mod fixed;
 mod free;
+mod graveyard;
 mod header;
 mod info;
 mod inspect;
 mod live;
 mod options;
 mod raw;
+mod reapers;
 mod registry;
 mod sheaves;
 mod shrink;

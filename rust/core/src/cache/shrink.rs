@@ -2,6 +2,7 @@
 //!
 //! Source: `__kmem_cache_shrink`, `flush_all_cpus_locked`, `__kmem_cache_shutdown` (mm/slub.c).
 
+use super::graveyard;
 use super::header::Cache;
 use super::live;
 use super::raw::RawCache;
@@ -21,6 +22,7 @@ impl RawCache {
     pub fn shrink(self) -> u64 {
         let cache = self.header();
         let released = release_slabs(cache);
+        At::new(cache).settle();
         cache.arena.pages.trim();
         released
     }
@@ -35,6 +37,7 @@ impl RawCache {
     pub unsafe fn destroy(self) -> Result<(), Error> {
         let cache = self.header();
         release_slabs(cache);
+        graveyard::empty(cache);
         let slabs: u64 = cache.nodes().map(|node| cache.node(node).slabs()).sum();
         if slabs > 0 {
             return Err(live::busy(cache));

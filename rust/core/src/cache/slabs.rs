@@ -23,6 +23,9 @@ pub(super) struct Run {
     order: Order,
 }
 
+/// Dead slabs of a node after which frees kill no more: an empty slab stays then, and serves the next allocations.
+const ROOM: u64 = if cfg!(shuttle) { 2 } else { 64 };
+
 /// A slab that nobody else knows yet: its objects are at `base + n * stride`.
 pub(super) struct NewSlab {
     pub slab: Index,
@@ -228,5 +231,36 @@ impl Slabs for At<'_> {
 
     fn count(&self, stat: Stat, n: u64) {
         self.bump(stat, n);
+    }
+
+    fn defers(&self) -> bool {
+        self.cache.defers_death
+    }
+
+    fn has_room_for_dead(&self, node: &NodeSlabs) -> bool {
+        node.grave().dead() < ROOM
+    }
+
+    fn grave_link(&self, slab: Index) -> &Link {
+        // SAFETY: as in `word`; `grave` is atomic.
+        unsafe { &(*self.descriptor(slab)).grave }
+    }
+
+    fn wait_for(&self) -> Option<u64> {
+        None
+    }
+
+    fn is_over(&self, _stamp: u64) -> bool {
+        true
+    }
+
+    fn set_stamp(&self, slab: Index, stamp: u64) {
+        // SAFETY: the slab is dead and the caller's: nobody else reads or writes the field.
+        unsafe { (*self.descriptor(slab)).stamp = stamp };
+    }
+
+    fn stamp(&self, slab: Index) -> u64 {
+        // SAFETY: as in `set_stamp`.
+        unsafe { (*self.descriptor(slab)).stamp }
     }
 }

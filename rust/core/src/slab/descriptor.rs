@@ -78,9 +78,27 @@ impl SlabState {
         Self { head, free, ..self }
     }
 
-    /// The slab's death.
+    /// The slab's death: its descriptor is nobody's but the killer's.
     pub fn killed(self) -> Self {
         Self { head: ObjRef::NONE, free: 0, dead: true, generation: self.generation.wrapping_add(1) }
+    }
+
+    /// The death of a slab whose pages wait in the graveyard. `listed`: a tombstone stays, so that two have to let go of the
+    /// descriptor, whoever pops the tombstone and whoever frees the pages; else the latter alone.
+    pub fn killed_in_waiting(self, listed: bool) -> Self {
+        let dead = self.killed();
+        if listed { dead } else { dead.let_go() }
+    }
+
+    /// Of a dead slab: one of the two has let go, or there was only one. A dead slab has no free list, so its head is free
+    /// to say so.
+    pub const fn is_let_go(self) -> bool {
+        !self.head.is_none()
+    }
+
+    /// A dead slab that the first of the two has let go of.
+    pub fn let_go(self) -> Self {
+        Self { head: ObjRef::at(0), ..self }
     }
 
     /// The descriptor's next slab.
@@ -89,7 +107,8 @@ impl SlabState {
     }
 }
 
-/// 64 bytes in the metadata arena. `link` and `word` are atomic; the rest is written by the slab's creator before anybody
+/// 64 bytes in the metadata arena. The links and `word` are atomic; `stamp` belongs to who killed the slab and then to who took
+/// it off the graveyard's lists; the rest is written by the slab's creator before anybody
 /// else can know the slab, and read only by who holds one of its objects or has popped it.
 #[repr(C, align(64))]
 pub(crate) struct Descriptor {
@@ -103,6 +122,10 @@ pub(crate) struct Descriptor {
     pub total: u32,
     pub order: u8,
     pub node: u8,
+    /// In the graveyard's lists. Another link than that of the stacks of partial slabs, where the tombstone may still lie.
+    pub grave: Link,
+    /// What the slab's pages wait for.
+    pub stamp: u64,
 }
 
 #[cfg(not(loom))]

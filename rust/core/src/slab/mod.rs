@@ -4,12 +4,18 @@
 mod descriptor;
 pub mod flags;
 pub mod geometry;
+mod grave;
+mod graveyard;
 mod node;
 mod protocol;
+mod slabs;
 
 pub(crate) use descriptor::{Descriptor, ObjRef, SlabState};
+pub(crate) use grave::Grave;
+pub(crate) use graveyard::{exhume, release_dead, ripen};
 pub(crate) use node::NodeSlabs;
-pub(crate) use protocol::{Slabs, Taken, free_chain, give_back, harvest, publish, shrink};
+pub(crate) use protocol::{Taken, free_chain, give_back, harvest, publish, shrink};
+pub(crate) use slabs::Slabs;
 
 #[cfg(test)]
 mod testing;

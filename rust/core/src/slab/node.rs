@@ -3,6 +3,7 @@
 //!
 //! Source: `struct kmem_cache_node` of the kernel, whose list and lock became tagged stacks.
 
+use super::grave::Grave;
 use crate::sync::{Counter, Form, Index, Links, TaggedStack};
 
 /// Fill classes of a shrink: bank 0 takes the slabs with the fewest free objects.
@@ -13,6 +14,7 @@ const BANKS: usize = if cfg!(loom) { 1 } else { 4 };
 pub(crate) struct NodeSlabs {
     partial: TaggedStack,
     sorted: [TaggedStack; BANKS],
+    grave: Grave,
     tombstones: Counter,
     slabs: Counter,
     objects: Counter,
@@ -23,6 +25,7 @@ impl NodeSlabs {
         Self {
             partial: TaggedStack::new(form),
             sorted: core::array::from_fn(|_| TaggedStack::new(form)),
+            grave: Grave::new(form),
             tombstones: Counter::new(),
             slabs: Counter::new(),
             objects: Counter::new(),
@@ -86,6 +89,11 @@ impl NodeSlabs {
                 self.partial.push(form, links, slab);
             }
         }
+    }
+
+    /// The node's dead slabs whose pages wait.
+    pub fn grave(&self) -> &Grave {
+        &self.grave
     }
 
     pub fn slab_made(&self, objects: u64) {

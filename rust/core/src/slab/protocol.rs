@@ -5,37 +5,18 @@
 //! * Only the thread that popped it takes the count to 0; who takes it up from 0 pushes it.
 //! * Who makes it wholly free may kill it: the pages go at once. If it was listed, its descriptor stays behind in the stack as
 //!   a tombstone that whoever pops it buries.
+//! * A cache may keep the pages of its dead for a while (`graveyard`): then the descriptor waits for the second of the two, who
+//!   pops the tombstone and who frees the pages.
 //!
 //! Written over a small trait, so that the models run this text over ordinary memory. Sources: `__slab_free`,
 //! `get_partial_node_bulk` and `__refill_objects_node` (mm/slub.c); docs/design.md says where this differs and why.
 
 use super::descriptor::{ObjRef, SlabState};
+use super::graveyard::{lay, let_go};
 use super::node::NodeSlabs;
+use super::slabs::Slabs;
 use crate::stats::Stat;
-use crate::sync::{Bug, DoubleWord, Form, Index, Links};
-
-/// What the protocol needs to know of a cache's slabs.
-pub(crate) trait Slabs: Links {
-    /// What [`Slabs::release`] needs: copied out of the descriptor while it is still the slab's.
-    type Run: Copy;
-
-    fn form(&self) -> Form;
-    fn word(&self, slab: Index) -> &DoubleWord<SlabState>;
-    fn total(&self, slab: Index) -> u32;
-    fn run(&self, slab: Index) -> Self::Run;
-    fn node(&self, slab: Index) -> &NodeSlabs;
-    /// Wholly free slabs that a node keeps.
-    fn min_partial(&self) -> u64;
-    /// Writes the free pointer of an object that the caller owns.
-    fn set_next(&self, slab: Index, object: ObjRef, next: ObjRef);
-    /// Reads the free pointer of an object that the caller owns.
-    fn next(&self, slab: Index, object: ObjRef) -> ObjRef;
-    /// Clears the run's page map and gives its pages back.
-    fn release(&self, run: Self::Run);
-    /// Returns a descriptor to its pool.
-    fn recycle(&self, slab: Index);
-    fn count(&self, stat: Stat, n: u64);
-}
+use crate::sync::{Bug, Index};
 
 /// Gives back a chain of `count` objects of one slab, linked from `head` to `tail`; the caller owns them.
 ///
@@ -49,13 +30,19 @@ pub(crate) fn free_chain<S: Slabs>(slabs: &S, slab: Index, head: ObjRef, tail: O
         slabs.set_next(slab, tail, seen.head);
         let free = seen.free + count;
         assert!(free <= total && !seen.dead, "a slab got back more objects than it has: something was freed twice");
-        let dies = free == total && node.partial(slabs.form()) >= slabs.min_partial();
-        let next = if dies { seen.killed() } else { seen.with(head, free) };
+        let listed = seen.free > 0;
+        let dies = free == total
+            && node.partial(slabs.form()) >= slabs.min_partial()
+            && (!slabs.defers() || slabs.has_room_for_dead(node));
+        let next = match dies {
+            true if slabs.defers() => seen.killed_in_waiting(listed),
+            true => seen.killed(),
+            false => seen.with(head, free),
+        };
         if !slabs.word(slab).swap(slabs.form(), seen, next) {
             slabs.count(Stat::CmpxchgDoubleFail, 1);
             continue;
         }
-        let listed = seen.free > 0;
         match (dies, listed) {
             (false, true) => {}
             (false, false) => list(slabs, slab, node),
@@ -74,10 +61,16 @@ fn list<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs) {
 fn died<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs, run: S::Run, total: u32, listed: bool) {
     slabs.count(Stat::FreeSlab, 1);
     node.slab_gone(u64::from(total));
-    slabs.release(run);
     if listed {
         slabs.count(Stat::FreeRemovePartial, 1);
         node.tombstone_left();
+    }
+    if slabs.defers() {
+        lay(slabs, slab, node);
+        return;
+    }
+    slabs.release(run);
+    if listed {
         if Bug::ReuseListed.planted() {
             slabs.recycle(slab);
         }
@@ -86,15 +79,22 @@ fn died<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs, run: S::Run, total: 
     }
 }
 
+/// Buries the tombstone that the caller popped.
+fn bury<S: Slabs>(slabs: &S, slab: Index) {
+    // The node comes from the descriptor, which is the tombstone's until it is recycled.
+    slabs.node(slab).tombstone_buried();
+    if !slabs.defers() || let_go(slabs, slab) {
+        slabs.recycle(slab);
+    }
+}
+
 /// Takes the whole free list of a slab that the caller popped: its head and length. `None`: the slab had died, and its
-/// descriptor is buried now.
+/// tombstone is buried now.
 pub(crate) fn take<S: Slabs>(slabs: &S, slab: Index) -> Option<(ObjRef, u32)> {
     loop {
         let seen = slabs.word(slab).load(slabs.form());
         if seen.dead {
-            // The node comes from the descriptor, which is the tombstone's until it is recycled.
-            slabs.node(slab).tombstone_buried();
-            slabs.recycle(slab);
+            bury(slabs, slab);
             return None;
         }
         if slabs.word(slab).swap(slabs.form(), seen, seen.with(ObjRef::NONE, 0)) {
@@ -195,19 +195,23 @@ pub(crate) fn publish<S: Slabs>(slabs: &S, slab: Index, head: ObjRef, free: u32)
 pub(crate) fn shrink<S: Slabs>(slabs: &S, node: &NodeSlabs) -> u64 {
     let form = slabs.form();
     let mut died = 0;
+    let dead = |seen: SlabState| if slabs.defers() { seen.killed_in_waiting(false) } else { seen.killed() };
     // Bounded: others may push as fast as we pop.
     for _ in 0..node.listed(form) {
         let Some(slab) = node.pop_unsorted(form, slabs) else { break };
         let seen = slabs.word(slab).load(form);
         let (total, run) = (slabs.total(slab), slabs.run(slab));
         if seen.dead {
-            node.tombstone_buried();
-            slabs.recycle(slab);
-        } else if seen.free == total && slabs.word(slab).swap(form, seen, seen.killed()) {
+            bury(slabs, slab);
+        } else if seen.free == total && slabs.word(slab).swap(form, seen, dead(seen)) {
             died += 1;
             node.slab_gone(u64::from(total));
-            slabs.release(run);
-            slabs.recycle(slab);
+            if slabs.defers() {
+                lay(slabs, slab, node);
+            } else {
+                slabs.release(run);
+                slabs.recycle(slab);
+            }
         } else {
             node.push_sorted(form, slabs, slab, seen.free, total);
         }

@@ -2,6 +2,7 @@
 
 use super::super::testing::{Object, Size, World};
 use super::*;
+use crate::sync::Form;
 use proptest::prelude::*;
 
 fn worlds(size: Size) -> impl Iterator<Item = World> {

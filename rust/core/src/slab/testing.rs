@@ -6,7 +6,8 @@
 
 use super::descriptor::{ObjRef, SlabState};
 use super::node::NodeSlabs;
-use super::protocol::{Slabs, Taken, free_chain, harvest, publish, shrink};
+use super::protocol::{Taken, free_chain, harvest, publish, shrink};
+use super::slabs::Slabs;
 use crate::stats::Stat;
 use crate::sync::{BitWord, Counter, DoubleWord, Form, Index, Link, Links, TaggedStack};
 
@@ -249,5 +250,31 @@ impl Slabs for World {
 
     fn count(&self, stat: Stat, n: u64) {
         self.stats[stat as usize].add(n);
+    }
+
+    fn defers(&self) -> bool {
+        false
+    }
+
+    fn has_room_for_dead(&self, _node: &NodeSlabs) -> bool {
+        true
+    }
+
+    fn grave_link(&self, slab: Index) -> &Link {
+        &self.links[slab as usize]
+    }
+
+    fn wait_for(&self) -> Option<u64> {
+        None
+    }
+
+    fn is_over(&self, _stamp: u64) -> bool {
+        true
+    }
+
+    fn set_stamp(&self, _slab: Index, _stamp: u64) {}
+
+    fn stamp(&self, _slab: Index) -> u64 {
+        0
     }
 }

@@ -39,6 +39,7 @@ stats! {
     AllocSlab, "alloc_slab", "New slabs.";
     FreeSlab, "free_slab", "Slabs that a free gave back to the pages.";
     ShrinkSlab, "shrink_slab", "Slabs that a shrink or the cache's end gave back to the pages.";
+    ReapSlab, "reap_slab", "Dead slabs whose pages went later: after a grace period, or after destructors.";
     AllocNodeMismatch, "alloc_node_mismatch", "Allocations that asked for another node than the CPU's.";
     OrderFallback, "order_fallback", "Slabs of the smaller order, for want of pages.";
     CmpxchgDoubleFail, "cmpxchg_double_fail", "Swaps of a slab's word that another thread's swap made fail.";

@@ -1,0 +1,129 @@
+#![forbid(unsafe_code)]
+//! Who empties the graveyard of a cache, when, and what its end waits for. The lists themselves are `slab::graveyard`'s.
+//!
+//! Nobody waits here for a reader while holding anything: who cannot go on leaves the slab where it was.
+
+use super::construct;
+use super::header::Cache;
+use super::live;
+use super::raw::RawCache;
+use super::reapers::Reapers;
+use super::slabs::At;
+use crate::os;
+use crate::slab::{Grave, Slabs, exhume, release_dead, ripen};
+use crate::sync::Index;
+use core::ptr::NonNull;
+
+/// While it lives, the cache's end waits.
+struct Reaper<'c> {
+    cache: &'c Cache,
+    generation: u64,
+}
+
+impl<'c> Reaper<'c> {
+    fn enter(cache: &'c Cache) -> Self {
+        cache.reapers.change(|seen| seen + 1);
+        Self { cache, generation: Reapers::generation() }
+    }
+}
+
+impl Drop for Reaper<'_> {
+    fn drop(&mut self) {
+        // A destructor that forked: the child counts from 0, and this thread entered in the parent.
+        if self.generation == Reapers::generation() {
+            self.cache.reapers.change(|seen| seen - 1);
+        }
+    }
+}
+
+impl RawCache {
+    /// Whether slabs have died whose pages wait for a grace period or for destructors.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has_dead(self) -> bool {
+        has_dead(self.header())
+    }
+
+    /// Dead slabs whose pages wait for a grace period or for destructors. They count in neither `slabs` nor `total_objects`.
+    #[must_use]
+    pub fn dead_slabs(self) -> u64 {
+        self.header().nodes().map(|node| self.header().node(node).grave().dead()).sum()
+    }
+
+    /// Gives the pages of dead slabs back whose grace period is over, after their destructors ran on this thread. Waits for
+    /// nothing. Returns how many slabs went. Callable from any thread that holds no lock which a destructor takes.
+    #[doc(hidden)]
+    pub fn reap(self) -> usize {
+        reap(self.header())
+    }
+}
+
+pub(super) fn has_dead(cache: &Cache) -> bool {
+    cache.defers_death && cache.nodes().any(|node| cache.node(node).grave().dead() > 0)
+}
+
+/// See [`RawCache::reap`]. Never called with a lock held, nor from inside the slab protocol.
+pub(super) fn reap(cache: &Cache) -> usize {
+    if !has_dead(cache) {
+        return 0;
+    }
+    let _reaper = Reaper::enter(cache);
+    let at = At::new(cache);
+    let mut gone = 0;
+    for node in cache.nodes() {
+        ripen(&at, cache.node(node));
+        while let Some(slab) = exhume(&at, cache.node(node)) {
+            at.end_of(slab);
+            gone += 1;
+        }
+    }
+    gone
+}
+
+impl At<'_> {
+    /// Destructs the objects of a dead slab that is ours and gives its pages back.
+    fn end_of(&self, slab: Index) {
+        if let Some(base) = NonNull::new(self.base(slab)) {
+            construct::destruct_slab(self.cache, base, self.total(slab));
+        }
+        release_dead(self, slab);
+    }
+
+    /// At the end of every public operation off the fast path: takes care of the slabs that it killed.
+    pub fn settle(&self) {
+        if self.cache.defers_death && has_dead(self.cache) {
+            reap(self.cache);
+        }
+    }
+}
+
+/// Before a cache ends, when nobody else uses it: until all of its dead are gone.
+pub(super) fn empty(cache: &Cache) {
+    if !cache.defers_death {
+        return;
+    }
+    loop {
+        reap(cache);
+        if cache.reapers.none() {
+            if !has_dead(cache) {
+                return;
+            }
+            bury_the_lost(cache);
+        }
+        os::yield_now();
+    }
+}
+
+/// Gives back the pages of dead slabs that were in the hands of threads which a fork left in the parent. They are still in
+/// the page map. Whether their destructors ran nobody knows, so they do not run here.
+fn bury_the_lost(cache: &Cache) {
+    let at = At::new(cache);
+    let is_listed = |grave: &Grave| grave.listed(cache.form()) > 0;
+    if cache.nodes().any(|node| is_listed(cache.node(node).grave())) {
+        return;
+    }
+    for slab in live::dead_slabs(&at) {
+        release_dead(&at, slab);
+    }
+    cache.nodes().for_each(|node| cache.node(node).grave().set_none_dead());
+}

@@ -1,0 +1,33 @@
+#![forbid(unsafe_code)]
+//! A node's lists of dead slabs, see `graveyard`.
+
+use crate::sync::{Counter, Form, TaggedStack};
+
+/// A node's dead slabs. All zeros is none.
+#[repr(C)]
+pub(crate) struct Grave {
+    pub(super) waiting: TaggedStack,
+    pub(super) ripe: TaggedStack,
+    pub(super) dead: Counter,
+}
+
+impl Grave {
+    pub fn new(form: Form) -> Self {
+        Self { waiting: TaggedStack::new(form), ripe: TaggedStack::new(form), dead: Counter::new() }
+    }
+
+    /// Dead slabs whose pages have not gone, those in a reaper's hands included.
+    pub fn dead(&self) -> u64 {
+        self.dead.get()
+    }
+
+    /// Dead slabs that somebody could take now.
+    pub fn listed(&self, form: Form) -> u64 {
+        self.waiting.len(form) + self.ripe.len(form)
+    }
+
+    /// Forgets the dead: in a forked child, when all that there were have been found some other way.
+    pub fn set_none_dead(&self) {
+        self.dead.set(0);
+    }
+}
