@@ -15,6 +15,7 @@ mod cache;
 mod drain_models;
 #[cfg(not(loom))]
 mod error;
+pub(crate) mod inject;
 pub(crate) mod os;
 pub(crate) mod pages;
 #[cfg(not(loom))]
@@ -31,6 +32,13 @@ pub use cache::{
 };
 #[cfg(not(loom))]
 pub use error::{Error, LiveObject};
+
+/// Failures on demand, after Linux's fail_page_alloc and failslab: see docs/fault-injection.md.
+#[cfg(not(loom))]
+pub mod fault {
+    pub use crate::cache::{ActiveFault, active, fail_slab};
+    pub use crate::inject::{FaultAttr, FaultGuard, Point, fail_page_alloc, request};
+}
 pub use os::topology::{possible_cpus, present_cpus};
 pub use pages::{FailSwitch, Source};
 #[cfg(not(loom))]

@@ -2,6 +2,7 @@
 //!
 //! Source: `slab_alloc_node`, `replace_empty_main`, `___slab_alloc` (mm/slub.c).
 
+use super::ask::may_alloc;
 use super::construct::{Failed, outcome};
 use super::header::Cache;
 use super::options::{AllocFlags, Level};
@@ -41,6 +42,9 @@ pub(super) type Found = (NonNull<u8>, Level);
 
 /// Takes an object; of a node's memory, if one is given.
 pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> Option<Found> {
+    if !may_alloc(cache, 1) {
+        return outcome(Ok(None));
+    }
     let at = At::new(cache);
     let found = at.find(flags, node);
     at.settle();

@@ -4,6 +4,7 @@
 use super::at_fork;
 use super::registry::{Registry, lock};
 use crate::error::Error;
+use crate::inject;
 use crate::os;
 use crate::pages::{BlockPool, FailSwitch, NodeId, PAGE_SIZE, Pages, PagesConfig, Source};
 use crate::percpu::{BackendKind, Cpu, Flagged, MAX_CPUS, choose};
@@ -115,6 +116,7 @@ impl Arena {
     }
 
     fn make(config: ArenaConfig) -> Result<&'static Self, Error> {
+        inject::start_from_environment()?;
         let choice = choose(config.backend.map_or_else(from_environment, |kind| Ok(Some(kind)))?)?;
         let is_virtual = choice.kind == BackendKind::Virtual;
         if !is_virtual && (config.cpus.is_some() || config.nodes > 1) {

@@ -39,6 +39,13 @@ pub(super) fn add(registry: &'static Mutex<Registry>) {
     REGISTRIES.lock().unwrap_or_else(PoisonError::into_inner).push(registry);
 }
 
+/// Locks one registry after the other and shows it to `each`.
+pub(super) fn each_registry(mut each: impl FnMut(&Registry)) {
+    // The list is not held meanwhile: a fork takes it before the registries.
+    let registries = REGISTRIES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    registries.into_iter().for_each(|registry| each(&lock(registry)));
+}
+
 /// Held while a static cache is set up or ended.
 pub(super) fn setup() -> MutexGuard<'static, ()> {
     SETUP.lock().unwrap_or_else(PoisonError::into_inner)

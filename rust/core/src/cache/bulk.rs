@@ -1,6 +1,7 @@
 //! Many objects at once. Source: `kmem_cache_alloc_bulk`, `free_to_pcs_bulk` (mm/slub.c).
 
 use super::alloc::finish;
+use super::ask::may_alloc;
 use super::construct::outcome;
 use super::header::Cache;
 use super::options::AllocFlags;
@@ -14,6 +15,9 @@ const TRIES: usize = 8;
 
 /// Fills `out`. Where it cannot, it returns false, has no object, and what `out` holds means nothing; sheaves may be emptier.
 pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
+    if !may_alloc(cache, out.len()) {
+        return outcome::<()>(Ok(None)).is_some();
+    }
     let mut at = At::new(cache);
     let in_sheaves = at.bulk_from_sheaves(out);
     let node = at.home();

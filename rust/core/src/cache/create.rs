@@ -5,10 +5,12 @@
 use super::arena::Arena;
 use super::construct::{DtorMode, Hooks};
 use super::header::{Cache, MAX_NAME, SLOTS_AT, block_bytes};
+use super::park;
 use super::raw::RawCache;
 use super::registry::{Entry, Registry};
 use super::slabs::At;
 use crate::error::Error;
+use crate::inject::{self, Point};
 use crate::percpu::{BackendKind, backend};
 use crate::slab::flags::SlabFlags;
 use crate::slab::geometry::{Geometry, GeometryRequest, geometry};
@@ -101,6 +103,7 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
     let made = RawCache::of(cache);
     debug_assert_eq!(made.address(), block + SLOTS_AT);
     registry.caches.push(Entry { id, slots: made.address() });
+    park::settle(cache);
     Ok(made)
 }
 
@@ -154,10 +157,17 @@ fn choose_geometry(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> 
 }
 
 fn take_block(arena: &Arena, registry: &mut Registry) -> Option<usize> {
-    registry.take_block().or_else(|| {
-        let bytes = block_bytes(arena.slots, arena.nodes);
-        arena.pages.meta().alloc(bytes, 256).map(|block| block.as_ptr().expose_provenance())
-    })
+    let bytes = block_bytes(arena.slots, arena.nodes);
+    let fresh = || arena.pages.meta().alloc(bytes, 256).map(|block| block.as_ptr().expose_provenance());
+    match registry.take_block() {
+        // What a destroyed cache left is a request for metadata like any other.
+        Some(block) if !inject::request(Point::Metadata, bytes) => {
+            registry.put_block(block);
+            None
+        }
+        Some(block) => Some(block),
+        None => fresh(),
+    }
 }
 
 /// Gives each CPU its empty main sheaf; all or none. A cache without sheaves keeps the slots on which everything misses.

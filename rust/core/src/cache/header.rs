@@ -19,7 +19,7 @@ use crate::sync::{Counter, Form};
 /// Longest name in bytes.
 pub(super) const MAX_NAME: usize = 127;
 
-/// What is written once, at creation.
+/// What is written once, at creation; but for `parked`.
 #[repr(C, align(64))]
 pub(crate) struct Cache {
     /// CPU 0's slot. Kept as a pointer, not computed from `&self`: a shared reference to the header gives no right to write
@@ -37,6 +37,8 @@ pub(crate) struct Cache {
     pub adds_by_sequence: bool,
     /// Whether the hits of the inlined paths are in the counters.
     pub counts_hits: bool,
+    /// 1 while a fault is about the cache's objects: its slots are parked and each allocation asks; see `park`.
+    pub parked: Counter,
     /// Free pointer encoding: stored = next ^ cookie ^ (swapped address & swap_mask). Both 0 when off.
     pub cookie: u64,
     pub swap_mask: u64,
@@ -101,6 +103,7 @@ impl Cache {
             flags,
             id,
             counts_hits,
+            parked: Counter::new(),
             cookie: 0,
             swap_mask: 0,
             name: bytes,

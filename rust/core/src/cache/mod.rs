@@ -10,12 +10,14 @@
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `construct` | constructors and destructors of objects |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
+//! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `reapers` | dead slabs whose pages go later |
 //! | `inspect` | attributes, counters, address checks, validation |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
 
 mod alloc;
 mod arena;
+mod ask;
 mod at_fork;
 mod boxed;
 mod bulk;
@@ -29,6 +31,7 @@ mod info;
 mod inspect;
 mod live;
 mod options;
+mod park;
 mod raw;
 mod reapers;
 mod registry;
@@ -45,6 +48,7 @@ pub use fixed::{StaticBox, StaticCache};
 pub use info::Info;
 pub use inspect::{CacheInfo, CacheStats, ObjIndex};
 pub use options::{AllocFlags, Level};
+pub use park::{ActiveFault, active, fail_slab};
 pub use raw::RawCache;
 pub use typed::{CacheBox, KmemCache};
 

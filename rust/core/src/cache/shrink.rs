@@ -5,6 +5,7 @@
 use super::graveyard;
 use super::header::Cache;
 use super::live;
+use super::park;
 use super::raw::RawCache;
 use super::slabs::At;
 use crate::error::Error;
@@ -42,6 +43,10 @@ impl RawCache {
         if slabs > 0 {
             return Err(live::busy(cache));
         }
+        // From here on no fault parks the slots: that needs the registry.
+        let mut registry = cache.arena.registry();
+        park::release(cache);
+        registry.caches.retain(|living| living.id != cache.id);
         let at = At::new(cache);
         for cpu in cache.cpus().filter(|_| cache.has_sheaves()) {
             // SAFETY: the caller promises that nobody else is here.
@@ -51,8 +56,6 @@ impl RawCache {
                 at.drop_sheaf(at.sheaf_at(pair.spare));
             }
         }
-        let mut registry = cache.arena.registry();
-        registry.caches.retain(|living| living.id != cache.id);
         registry.put_id(cache.id);
         registry.put_block(self.block());
         drop(registry);
@@ -85,10 +88,24 @@ impl At<'_> {
     /// Flushes the sheaves of a CPU. While it is drained the CPU's threads go to barn and slabs.
     pub(super) fn drain(&self, cpu: Cpu) {
         let (cache, intent) = (self.cache, self.cache.intent(cpu));
+        if let Some(open) = self.take_out(cpu) {
+            // SAFETY: the cache's own slots and backend; the slot was drained by us and gets its empty main sheaf back.
+            unsafe { cache.backend.reopen(cache.slots(), cpu, open, &intent) };
+        }
+    }
+
+    /// Flushes the sheaves of a CPU and leaves its slot stopped, the caller's to open with the pair that this returns. `None`
+    /// where there is nothing to flush: no sheaves, or a parked slot.
+    pub(super) fn take_out(&self, cpu: Cpu) -> Option<Pair> {
+        let (cache, intent) = (self.cache, self.cache.intent(cpu));
         if !cache.has_sheaves() {
-            return;
+            return None;
         }
         let drained = loop {
+            // SAFETY: as above.
+            if unsafe { cache.backend.is_parked(cache.slots(), cpu) } {
+                return None;
+            }
             // SAFETY: the cache's own slots and backend; what is drained is ours, and the slot gets its main sheaf back.
             if let Some(drained) = unsafe { cache.backend.drain(cache.slots(), cpu, &intent) } {
                 break drained;
@@ -110,12 +127,11 @@ impl At<'_> {
             self.flush(&mut spare);
             self.drop_sheaf(spare);
         }
-        // SAFETY: as above.
-        unsafe { cache.backend.reopen(cache.slots(), cpu, open, &intent) };
+        Some(open)
     }
 
     /// Flushes a barn's full sheaves and gives all of its sheaves back.
-    fn empty_barn(&self, node: NodeId) {
+    pub(super) fn empty_barn(&self, node: NodeId) {
         let (barn, form) = (self.cache.barn(node), self.cache.form());
         let (full, empty) = (barn.full(form), barn.empty(form));
         // Bounded: other threads may fill the barn as fast as it is emptied.

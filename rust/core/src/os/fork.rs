@@ -33,7 +33,10 @@ pub(crate) fn generation() -> u64 {
     GENERATION.get() + 1
 }
 
+/// The mark of a slot that is closed until further notice, by nobody in particular: no fork makes it stale.
+pub(crate) const PARKED: u64 = u64::MAX;
+
 /// True if `mark` was left by a thread of the parent.
 pub(crate) fn is_stale(mark: u64) -> bool {
-    mark != generation()
+    mark != generation() && mark != PARKED
 }

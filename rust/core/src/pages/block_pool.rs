@@ -4,6 +4,7 @@
 //! that its **first 8 bytes are the pool's for good**, also while the block is taken: an atomic link that nobody else writes.
 
 use super::meta::{Meta, UNIT};
+use crate::inject::{self, Point};
 use crate::sync::{Form, Index, Link, Links, TaggedStack};
 
 /// Bytes by which a pool grows at least.
@@ -45,8 +46,11 @@ impl BlockPool {
 
     /// Takes a block; its index. Behind the first 8 bytes it holds what its last user left, zeros if it is new.
     ///
-    /// `None`: the pool is empty and the arena gives no more.
+    /// `None`: a fault refused, or the pool is empty and the arena gives no more.
     pub fn take(&self, meta: &Meta) -> Option<Index> {
+        if !inject::request(Point::Metadata, self.size) {
+            return None;
+        }
         self.free.pop(self.form, &MetaLinks(meta)).or_else(|| self.grow(meta))
     }
 
@@ -58,7 +62,7 @@ impl BlockPool {
     /// Takes the first block of a new batch for the caller and gives the others to all.
     fn grow(&self, meta: &Meta) -> Option<Index> {
         let count = (BATCH / self.size) as Index;
-        let first = meta.index_of(meta.alloc(BATCH, self.size)?);
+        let first = meta.index_of(meta.grow(BATCH, self.size)?);
         let step = (self.size / UNIT) as Index;
         let (second, last) = (first + step, first + (count - 1) * step);
         let links = MetaLinks(meta);

@@ -2,6 +2,7 @@
 
 use super::ids::PAGE_SIZE;
 use super::source::Source;
+use crate::inject::{self, Point};
 use crate::os::mem::{Mapping, reserve_halving};
 use crate::sync::{Counter, Index, Published};
 use core::ptr::NonNull;
@@ -30,8 +31,17 @@ impl Meta {
 
     /// Takes `bytes` (rounded up to 64), aligned to `align` (a power of two, at most 2 MiB), all zeros.
     ///
-    /// `None`: the page source refused, or the range is full.
+    /// `None`: a fault or the page source refused, or the range is full.
     pub fn alloc(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        if !inject::request(Point::Metadata, bytes) {
+            self.refused.add(1);
+            return None;
+        }
+        self.grow(bytes, align)
+    }
+
+    /// As [`Meta::alloc`] for who has asked already whether its request may be granted.
+    pub(super) fn grow(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         debug_assert!(align.is_power_of_two() && align <= crate::os::mem::HUGE_PAGE);
         if !self.source.pages().grant(bytes.div_ceil(PAGE_SIZE)) {
             self.refused.add(1);
@@ -71,7 +81,7 @@ impl Meta {
         self.next.read() as usize
     }
 
-    /// Requests that the page source refused.
+    /// Requests that a fault or the page source refused.
     pub fn refused(&self) -> u64 {
         self.refused.get()
     }

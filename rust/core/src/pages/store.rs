@@ -13,6 +13,7 @@ use super::meta::Meta;
 use super::runs::Runs;
 use super::source::Source;
 use super::span::SpanStore;
+use crate::inject::{self, Point};
 use crate::os::mem::{Mapping, reserve_halving};
 use crate::sync::Counter;
 use std::io;
@@ -120,7 +121,7 @@ impl Pages {
     }
 
     pub(super) fn grant(&self, pages: usize) -> bool {
-        let granted = self.source.pages().grant(pages);
+        let granted = inject::request(Point::Pages, pages * PAGE_SIZE) && self.source.pages().grant(pages);
         if !granted {
             self.refused.add(1);
         }

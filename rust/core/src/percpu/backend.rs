@@ -99,6 +99,22 @@ pub(crate) trait PerCpu: Sync {
     /// Gives a drained slot its sheaves back and opens it.
     unsafe fn reopen(&self, slots: Slots, cpu: Cpu, pair: Pair, intent: &DrainIntent);
 
+    /// Leaves a drained slot stopped for good: nobody's, with the pair of [`PerCpu::settle`], until [`PerCpu::unpark`]. No fork
+    /// opens it.
+    unsafe fn park(&self, slots: Slots, cpu: Cpu) {
+        // SAFETY: the slot is alive, and its flag the drainer's.
+        unsafe { (*slots.of(cpu)).flag.leave_to(os::fork::PARKED) }
+    }
+
+    /// Whether a slot is parked; then it holds no object.
+    unsafe fn is_parked(&self, slots: Slots, cpu: Cpu) -> bool {
+        // SAFETY: the slot is alive.
+        unsafe { (*slots.of(cpu)).flag.is_held_by(|mark| mark == os::fork::PARKED) }
+    }
+
+    /// Opens a parked slot with the pair that it was settled with. Only one thread at a time parks and unparks a slot.
+    unsafe fn unpark(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent);
+
     /// Opens slots that a vanished drainer (in the parent, before fork) left stopped.
     unsafe fn recover(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent);
 

@@ -122,6 +122,10 @@ impl PerCpu for Flagged {
                 core::mem::forget(held);
                 return Some(Drained { pair, rounds });
             }
+            // SAFETY: as above.
+            if unsafe { self.is_parked(slots, cpu) } {
+                return None;
+            }
             rounds += 1;
             os::yield_now();
         }
@@ -135,6 +139,12 @@ impl PerCpu for Flagged {
     unsafe fn reopen(&self, slots: Slots, cpu: Cpu, pair: Pair, _: &DrainIntent) {
         let held = Held(slots.of(cpu));
         held.set_pair(pair);
+    }
+
+    /// The pair lies in the slot.
+    unsafe fn unpark(&self, slots: Slots, cpu: Cpu, _: &DrainIntent) {
+        // SAFETY: the slot is alive, and by its mark the caller's to open.
+        unsafe { (*slots.of(cpu)).flag.release() }
     }
 
     /// The flag itself carries the generation: a stale one is taken over by the next thread that tries.

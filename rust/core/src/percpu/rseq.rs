@@ -126,6 +126,15 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
         }
     }
 
+    unsafe fn unpark(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent) {
+        // SAFETY: the slot is alive, stopped, and by its mark the caller's to open; the intent holds its empty main sheaf.
+        unsafe {
+            let taken = (*slots.of(cpu)).flag.try_take(os::fork::generation(), |mark| mark == os::fork::PARKED);
+            debug_assert!(taken, "a parked slot changed hands");
+            self.reopen(slots, cpu, intent.0.read_volatile(), intent);
+        }
+    }
+
     unsafe fn recover(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent) {
         // SAFETY: the slot is alive.
         let flag = unsafe { &(*slots.of(cpu)).flag };

@@ -55,6 +55,14 @@ pub struct Published(AtomicU64);
 
 impl Published {
     /// A word holding `value`.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
+    /// A word holding `value`.
+    #[cfg(loom)]
     #[must_use]
     pub fn new(value: u64) -> Self {
         Self(AtomicU64::new(value))
@@ -157,6 +165,12 @@ impl TryFlag {
     #[inline]
     pub fn is_held_by(&self, who: impl Fn(u64) -> bool) -> bool {
         who(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Leaves the flag, which the caller has taken, to another mark. Pairs with [`TryFlag::try_take`].
+    #[inline]
+    pub fn leave_to(&self, owner: u64) {
+        self.0.store(owner, Ordering::Release);
     }
 
     /// Frees the flag. Pairs with [`TryFlag::try_take`].
