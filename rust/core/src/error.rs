@@ -106,13 +106,13 @@ pub enum Error {
         message: String,
     },
     /// A constructor or destructor asked for something that would lead back into it.
-    #[error("cache '{inner}': {what} inside a callback of cache '{outer}', which could lead back into the callback")]
+    #[error("cache '{inner}': {what} of cache '{outer}' is refused: it could lead back into the callback")]
     Reentry {
         /// The cache whose constructor or destructor was running.
         outer: String,
-        /// The cache that was asked.
+        /// The cache that was asked; may be the same.
         inner: String,
-        /// What was asked, and in which callback.
+        /// What was asked, and inside which callback.
         what: &'static str,
     },
 }

@@ -3,7 +3,8 @@
 //! Source: `slab_alloc_node`, `replace_empty_main`, `___slab_alloc` (mm/slub.c).
 
 use super::ask::may_alloc;
-use super::construct::{Failed, outcome};
+use super::construct::{Failed, check_alloc, outcome, zero_refused};
+use super::free;
 use super::header::Cache;
 use super::options::{AllocFlags, Level};
 use super::sheaves::Filled;
@@ -26,15 +27,19 @@ pub(super) fn slow(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
 /// What the options ask of an object that was found.
 #[cold]
 #[inline(never)]
-pub(super) fn finish(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> NonNull<u8> {
+pub(super) fn finish(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> Option<NonNull<u8>> {
     if flags.contains(AllocFlags::ZERO) {
+        if cache.hooks.is_some() {
+            free::slow(cache, object);
+            return outcome(Err(Failed::from(zero_refused(cache))));
+        }
         // SAFETY: the object is `object_size` bytes and ours.
         unsafe { object.as_ptr().write_bytes(0, cache.geometry.object_size) };
     }
     if flags.contains(AllocFlags::ACCOUNT) {
         At::new(cache).bump(Stat::Accounted, 1);
     }
-    object
+    Some(object)
 }
 
 /// An object, and how deep it lay.
@@ -49,11 +54,12 @@ pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> 
     let found = at.find(flags, node);
     at.settle();
     let found = outcome(found);
-    found.map(|(object, level)| (finish(cache, object, flags), level))
+    found.and_then(|(object, level)| Some((finish(cache, object, flags)?, level)))
 }
 
 impl At<'_> {
     fn find(self, flags: AllocFlags, node: Option<NodeId>) -> Result<Option<Found>, Failed> {
+        check_alloc(self.cache, flags)?;
         match node {
             Some(node) if node != self.home() => {
                 self.bump(Stat::AllocNodeMismatch, 1);

@@ -2,7 +2,8 @@
 
 use super::alloc::finish;
 use super::ask::may_alloc;
-use super::construct::outcome;
+use super::callbacks;
+use super::construct::{check_alloc, outcome};
 use super::header::Cache;
 use super::options::AllocFlags;
 use super::slabs::At;
@@ -15,6 +16,9 @@ const TRIES: usize = 8;
 
 /// Fills `out`. Where it cannot, it returns false, has no object, and what `out` holds means nothing; sheaves may be emptier.
 pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
+    if let Err(refused) = check_alloc(cache, flags) {
+        return outcome::<()>(Err(refused)).is_some();
+    }
     if !may_alloc(cache, out.len()) {
         return outcome::<()>(Ok(None)).is_some();
     }
@@ -60,7 +64,8 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
     at.bump(Stat::AllocSlowpath, u64::from(missing));
     if !flags.is_empty() {
         for object in out.iter().filter_map(|&object| NonNull::new(object)) {
-            finish(cache, object, flags);
+            // Refused are only flags that `check_alloc` refused.
+            let _same = finish(cache, object, flags);
         }
     }
     true
@@ -68,6 +73,10 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
 
 /// Gives the objects back; the slice is reordered.
 pub(super) fn free(cache: &Cache, objects: &mut [*mut u8]) {
+    if callbacks::wait(cache) {
+        objects.iter().filter_map(|&object| NonNull::new(object)).for_each(|object| super::free::slow(cache, object));
+        return;
+    }
     let mut at = At::new(cache);
     // Remote objects to the back: they go to their slabs, whatever becomes of the others.
     let mut local = objects.len();

@@ -1,92 +1,126 @@
 #![forbid(unsafe_code)]
-//! Constructors and destructors: an object is constructed when its slab is made, once, and destructed when its slab's pages
-//! go, once; in between it is allocated and freed any number of times and keeps what its constructor made.
-//!
-//! Source: the constructors of `setup_object` (mm/slub.c), and Harry Yoo's series that lets them fail and gives them
-//! destructors (2025).
+//! The objects of a slab constructed before anybody can know it, and destructed when nobody can any more.
 
+use super::callbacks::{Callback, within};
 use super::header::Cache;
+use super::hooks::{CtorError, Hooks, set_ctor_error};
+use super::options::AllocFlags;
+
+use crate::error::Error;
+use crate::stats::Stat;
 use core::any::Any;
-use core::fmt;
 use core::ptr::NonNull;
-use std::cell::RefCell;
-
-/// What a cache's owner does to each object, once per slab. Called on the thread that needs the slab or gives it back, with
-/// no lock of the allocator held.
-pub trait Hooks: Send + Sync {
-    /// Constructs an object in memory that holds nothing yet.
-    ///
-    /// # Errors
-    /// The call that needed the object fails, and [`take_ctor_error`] has this error.
-    fn construct(&self, object: NonNull<u8>) -> Result<(), CtorError>;
-
-    /// Takes apart what `construct` made. The object was constructed, and its memory is not used afterwards.
-    fn destruct(&self, object: NonNull<u8>);
-
-    /// False where `destruct` does nothing: then slabs go at once.
-    fn has_dtor(&self) -> bool {
-        true
-    }
-}
-
-impl fmt::Debug for dyn Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").field("has_dtor", &self.has_dtor()).finish_non_exhaustive()
-    }
-}
-
-/// Why a constructor failed: a value of the hooks' own, or an [`Error`](crate::Error) where the call was refused.
-#[derive(Debug)]
-pub struct CtorError(pub Box<dyn Any + Send>);
-
-/// Where the destructors of a cache's dead slabs run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DtorMode {
-    /// At the end of the operation that freed the slab's last object, on its thread.
-    #[default]
-    Inline,
-    /// On the service thread; above a bound of waiting slabs, as `Inline`.
-    Service,
-    /// When somebody asks for it: for bindings that must hold a lock of their own.
-    Manual,
-}
-
-thread_local! {
-    static LAST: RefCell<Option<CtorError>> = const { RefCell::new(None) };
-}
-
-/// Why the last allocation, bulk allocation or prefill of this thread failed; `None`: memory is out. Takes the error.
-#[must_use]
-pub fn take_ctor_error() -> Option<CtorError> {
-    LAST.try_with(RefCell::take).ok().flatten()
-}
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A constructor's failure on its way to the end of the operation that needed the object.
 pub(super) struct Failed(Box<Failure>);
 
-#[expect(dead_code, reason = "made by the construction of slabs, which lands next")]
 enum Failure {
     Error(CtorError),
     Panic(Box<dyn Any + Send>),
 }
 
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(Box::new(Failure::Error(CtorError(Box::new(error)))))
+    }
+}
+
 /// Ends an operation that found something, nothing (memory is out), or a constructor that failed. Every operation that may
 /// make a slab ends here, with nothing left to clean up: a constructor's panic goes on from here.
 pub(super) fn outcome<T>(done: Result<Option<T>, Failed>) -> Option<T> {
-    let failure = match done {
+    let error = match done {
         Ok(Some(found)) => return Some(found),
         Ok(None) => None,
-        Err(Failed(failure)) => Some(*failure),
+        Err(Failed(failure)) => match *failure {
+            Failure::Error(error) => Some(error),
+            Failure::Panic(payload) => resume_unwind(payload),
+        },
     };
-    let error = match failure {
-        Some(Failure::Panic(payload)) => std::panic::resume_unwind(payload),
-        Some(Failure::Error(error)) => Some(error),
-        None => None,
-    };
-    // What a value of the hooks' own does when it is dropped is not done while the cell is borrowed.
-    let _last = LAST.try_with(|last| last.replace(error));
+    set_ctor_error(error);
     None
 }
 
-/// Runs the destructor of each of the `total` objects of a dead slab. Called once per slab, with no lock of ours held.
-pub(super) fn destruct_slab(_cache: &Cache, _base: NonNull<u8>, _total: u32) {}
+/// Refuses an allocation that would lead back into a callback, and one that would wipe what a constructor made.
+pub(super) fn check_alloc(cache: &Cache, flags: AllocFlags) -> Result<(), Failed> {
+    super::callbacks::check_alloc(cache)?;
+    if flags.contains(AllocFlags::ZERO) && cache.hooks.is_some() {
+        return Err(Failed::from(zero_refused(cache)));
+    }
+    Ok(())
+}
+
+/// The error for ZERO where objects are constructed.
+pub(super) fn zero_refused(cache: &Cache) -> Error {
+    Error::BadArgument {
+        cache: cache.name().to_owned(),
+        argument: "flags",
+        value: "ZERO".to_owned(),
+        legal: "not ZERO: it would wipe what the constructor made".to_owned(),
+    }
+}
+
+/// The `n` first objects of a slab.
+fn objects(cache: &Cache, base: NonNull<u8>, n: u32) -> impl DoubleEndedIterator<Item = NonNull<u8>> {
+    let stride = cache.geometry.slab_size;
+    let at = move |n: u32| NonNull::new(base.as_ptr().wrapping_add(n as usize * stride));
+    (0..n).filter_map(at)
+}
+
+/// Constructs the objects of a new slab, first to last.
+///
+/// # Errors
+/// The first failure; what was constructed before it is destructed, last to first.
+pub(super) fn construct_slab(cache: &Cache, base: NonNull<u8>, total: u32) -> Result<(), Failed> {
+    let Some(hooks) = &cache.hooks else { return Ok(()) };
+    within(cache, Callback::Constructor, || {
+        for (n, object) in (0..).zip(objects(cache, base, total)) {
+            let failure = match catch_unwind(AssertUnwindSafe(|| hooks.construct(object))) {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => Failure::Error(error),
+                Err(payload) => Failure::Panic(payload),
+            };
+            count(cache, Stat::CtorFail, 1);
+            count(cache, Stat::CtorObject, u64::from(n));
+            destruct(cache, &**hooks, base, n);
+            return Err(Failed(Box::new(failure)));
+        }
+        count(cache, Stat::CtorObject, u64::from(total));
+        Ok(())
+    })
+}
+
+/// Destructs the objects of a dead slab. Called once per slab, with no lock of ours held.
+pub(super) fn destruct_slab(cache: &Cache, base: NonNull<u8>, total: u32) {
+    if let Some(hooks) = &cache.hooks {
+        destruct(cache, &**hooks, base, total);
+    }
+}
+
+/// Destructs the first `n` objects of a slab, last to first. A destructor that panics has done what it could: the panic hook
+/// has reported it, the others still run, and the slab goes.
+fn destruct(cache: &Cache, hooks: &dyn Hooks, base: NonNull<u8>, n: u32) {
+    count(cache, Stat::DtorObject, u64::from(n));
+    if !cache.has_dtor {
+        return;
+    }
+    within(cache, Callback::Destructor, || {
+        for object in objects(cache, base, n).rev() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hooks.destruct(object))) {
+                count(cache, Stat::DtorPanic, 1);
+                forget_panic(payload);
+            }
+        }
+    });
+}
+
+/// Drops what a panic carried; that may panic again.
+fn forget_panic(payload: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        core::mem::forget(again);
+    }
+}
+
+fn count(cache: &Cache, stat: Stat, n: u64) {
+    cache.bump(cache.backend.cpu(), stat, n);
+}

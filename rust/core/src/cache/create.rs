@@ -3,8 +3,8 @@
 //! Source: `__kmem_cache_create_args`, `do_kmem_cache_create` (mm/slab_common.c).
 
 use super::arena::Arena;
-use super::construct::{DtorMode, Hooks};
 use super::header::{Cache, MAX_NAME, SLOTS_AT, block_bytes};
+use super::hooks::{DtorMode, Hooks};
 use super::park;
 use super::raw::RawCache;
 use super::registry::{Entry, Registry};
@@ -38,7 +38,8 @@ pub struct CacheArgs {
     pub hooks: Option<Arc<dyn Hooks>>,
     /// Where destructors run.
     pub dtor_mode: DtorMode,
-    /// Bytes behind each object, a multiple of 8 up to 4096, that belong to the hooks: kept across free and alloc. Needs hooks.
+    /// Bytes behind each object, a multiple of 8 up to 4096, that belong to the hooks: nobody else touches them between
+    /// construct and destruct. They begin at the object's size rounded up to 8. Needs hooks.
     pub private_bytes: usize,
 }
 
@@ -68,7 +69,7 @@ impl RawCache {
 fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> Result<RawCache, Error> {
     check_name(name)?;
     let flags = check_flags(name, args)?;
-    check_hooks(name, args)?;
+    check_hooks(name, size, args)?;
     let geometry = choose_geometry(arena, name, size, args)?;
     let mut registry = arena.registry();
     let taken = |entry: &Entry| RawCache::from_address(entry.slots).is_some_and(|cache| cache.header().name() == name);
@@ -89,6 +90,10 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
         header.cookie = cookie();
         header.swap_mask = u64::MAX;
     }
+    header.has_dtor = args.hooks.as_ref().is_some_and(|hooks| hooks.has_dtor());
+    header.defers_death |= header.has_dtor;
+    header.dtor_mode = args.dtor_mode;
+    header.hooks = args.hooks.clone();
     // SAFETY: the block is ours and large enough; nobody knows the cache yet.
     let cache = unsafe {
         place.write(header);
@@ -126,34 +131,55 @@ fn check_flags(name: &str, args: &CacheArgs) -> Result<SlabFlags, Error> {
         let legal = format!("flags that caches take by now: {}", SlabFlags::ACCEPTED_NOW.names());
         return Err(bad(name, "flags", refused.names(), legal));
     }
-    // An explicit capacity is the owner's choice: no other name may share it.
-    let own = if args.sheaf_capacity != 0 { SlabFlags::NO_MERGE } else { SlabFlags::empty() };
+    // An explicit capacity and constructed objects are the owner's choice: no other name may share them.
+    let own = if args.sheaf_capacity != 0 || args.hooks.is_some() { SlabFlags::NO_MERGE } else { SlabFlags::empty() };
     Ok(args.flags | own)
 }
 
-fn check_hooks(name: &str, args: &CacheArgs) -> Result<(), Error> {
-    if args.hooks.is_some() {
-        return Err(bad(name, "hooks", "given", "none: constructors are being built"));
+/// Most private bytes of an object.
+const MAX_PRIVATE: usize = 4096;
+
+fn check_hooks(name: &str, size: usize, args: &CacheArgs) -> Result<(), Error> {
+    let bytes = args.private_bytes;
+    if bytes > MAX_PRIVATE || !bytes.is_multiple_of(8) || (bytes > 0 && args.hooks.is_none()) {
+        let legal = format!("a multiple of 8 up to {MAX_PRIVATE} with hooks, 0 without");
+        return Err(bad(name, "private_bytes", bytes, legal));
     }
-    if args.private_bytes != 0 {
-        return Err(bad(name, "private_bytes", args.private_bytes, "0: constructors are being built"));
+    if args.hooks.is_none() && args.dtor_mode != DtorMode::Inline {
+        return Err(bad(name, "dtor_mode", format!("{:?}", args.dtor_mode), "Inline for a cache without hooks"));
+    }
+    // Geometry sees the private bytes as the object's own.
+    if let Some(offset) = args.freeptr_offset.filter(|&offset| bytes > 0 && offset >= size) {
+        return Err(bad(
+            name,
+            "freeptr_offset",
+            offset,
+            format!("a multiple of 8 below the object size of {size} bytes"),
+        ));
     }
     Ok(())
 }
 
 fn choose_geometry(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> Result<Geometry, Error> {
+    let (private, has_ctor) = (args.private_bytes, args.hooks.is_some());
+    // An impossible size stays what it is.
+    let with_private = if private > 0 { size.saturating_add(7) / 8 * 8 + private } else { size };
     let request = GeometryRequest {
-        object_size: size,
+        object_size: if size == 0 { 0 } else { with_private },
         align: args.align,
         flags: args.flags,
-        has_ctor: false,
+        has_ctor,
         freeptr_offset: args.freeptr_offset,
         cpus: arena.geometry_cpus(),
         // Out of range stays out of range: the larger of the two is checked.
         min_order: args.min_order.max(arena.min_order),
         sheaf_capacity: args.sheaf_capacity,
     };
-    geometry(&request).map_err(|error| bad(name, error.argument, error.value, error.legal))
+    let geometry = geometry(&request).map_err(|error| match error.argument {
+        "object_size" => bad(name, "object_size", size, format!("{}, less {private} private bytes", error.legal)),
+        _ => bad(name, error.argument, error.value, error.legal),
+    })?;
+    Ok(Geometry { object_size: size, ..geometry })
 }
 
 fn take_block(arena: &Arena, registry: &mut Registry) -> Option<usize> {

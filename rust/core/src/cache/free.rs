@@ -2,6 +2,7 @@
 //!
 //! Source: `slab_free`, `free_to_pcs`, `replace_full_main` (mm/slub.c).
 
+use super::callbacks;
 use super::header::Cache;
 use super::slabs::At;
 use crate::percpu::Pair;
@@ -17,6 +18,9 @@ const FLUSH_BATCH: usize = 32;
 #[cold]
 #[inline(never)]
 pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
+    if callbacks::queue_free(cache, object, slow) {
+        return;
+    }
     let at = At::new(cache);
     let object = object.as_ptr();
     if at.is_remote(object) || !at.put_in_sheaves(object) {

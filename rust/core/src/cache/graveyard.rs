@@ -3,6 +3,7 @@
 //!
 //! Nobody waits here for a reader while holding anything: who cannot go on leaves the slab where it was.
 
+use super::callbacks;
 use super::construct;
 use super::header::Cache;
 use super::live;
@@ -64,7 +65,8 @@ pub(super) fn has_dead(cache: &Cache) -> bool {
 
 /// See [`RawCache::reap`]. Never called with a lock held, nor from inside the slab protocol.
 pub(super) fn reap(cache: &Cache) -> usize {
-    if !has_dead(cache) {
+    // Inside a callback of this cache its outer operation does it: destructors do not nest.
+    if !has_dead(cache) || callbacks::runs(cache) {
         return 0;
     }
     let _reaper = Reaper::enter(cache);

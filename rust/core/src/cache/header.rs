@@ -6,6 +6,7 @@
 //! ```
 
 use super::arena::Arena;
+use super::hooks::{DtorMode, Hooks};
 use super::reapers::Reapers;
 use crate::pages::NodeId;
 use crate::percpu::{BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots, seq};
@@ -15,6 +16,7 @@ use crate::slab::flags::SlabFlags;
 use crate::slab::geometry::Geometry;
 use crate::stats::Stat;
 use crate::sync::{Counter, Form};
+use std::sync::Arc;
 
 /// Longest name in bytes.
 pub(super) const MAX_NAME: usize = 127;
@@ -46,6 +48,11 @@ pub(crate) struct Cache {
     pub defers_death: bool,
     /// Who is at work in the graveyard.
     pub reapers: Reapers,
+    /// Constructor and destructor of the objects. Dropped by who ends the cache.
+    pub hooks: Option<Arc<dyn Hooks>>,
+    /// Whether there are destructors to run.
+    pub has_dtor: bool,
+    pub dtor_mode: DtorMode,
     name: [u8; MAX_NAME + 1],
 }
 
@@ -106,6 +113,9 @@ impl Cache {
             parked: Counter::new(),
             cookie: 0,
             swap_mask: 0,
+            hooks: None,
+            has_dtor: false,
+            dtor_mode: DtorMode::Inline,
             name: bytes,
             defers_death: flags.contains(SlabFlags::TYPESAFE_BY_RCU),
             reapers: Reapers::new(),

@@ -8,7 +8,7 @@
 //! | `create`, `shrink`, `live` | beginning, giving back, end |
 //! | `raw`, `options` | the untyped handle with the inlined fast path |
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
-//! | `construct` | constructors and destructors of objects |
+//! | `hooks`, `construct`, `callbacks` | constructors and destructors of objects, and what is not done inside them |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `reapers` | dead slabs whose pages go later |
@@ -21,12 +21,14 @@ mod ask;
 mod at_fork;
 mod boxed;
 mod bulk;
+mod callbacks;
 mod construct;
 mod create;
 mod fixed;
 mod free;
 mod graveyard;
 mod header;
+mod hooks;
 mod info;
 mod inspect;
 mod live;
@@ -42,9 +44,9 @@ mod typed;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
 pub use boxed::{Owned, Owner};
-pub use construct::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use create::CacheArgs;
 pub use fixed::{StaticBox, StaticCache};
+pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use info::Info;
 pub use inspect::{CacheInfo, CacheStats, ObjIndex};
 pub use options::{AllocFlags, Level};

@@ -3,7 +3,8 @@
 use super::arena::Arena;
 use super::header::{Cache, SLOTS_AT};
 use super::options::{AllocFlags, Level};
-use super::{alloc, bulk, free};
+use super::{alloc, bulk, callbacks, free};
+use crate::error::Error;
 use crate::pages::NodeId;
 use crate::percpu::{Slot, Slots, seq};
 use core::ptr::NonNull;
@@ -61,7 +62,8 @@ impl RawCache {
         unsafe { &*self.0.as_ptr().wrapping_byte_sub(SLOTS_AT).cast() }
     }
 
-    /// Takes an object; `None` when memory is out.
+    /// Takes an object; `None` when memory is out, and in a cache with hooks also for the reason that
+    /// [`take_ctor_error`](crate::take_ctor_error) tells: its constructor failed, or the call was refused.
     ///
     /// The object is `object_size` bytes at the cache's alignment, with contents left by its last user unless `ZERO`. Never
     /// blocks on another thread. Source: `kmem_cache_alloc` (mm/slub.c).
@@ -71,7 +73,7 @@ impl RawCache {
         // SAFETY: the cache lives, by the promise of who destroys it.
         match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
             Some(object) if flags.is_empty() => Some(object),
-            Some(object) => Some(alloc::finish(self.header(), object, flags)),
+            Some(object) => alloc::finish(self.header(), object, flags),
             None => alloc::slow(self.header(), flags),
         }
     }
@@ -83,9 +85,18 @@ impl RawCache {
         // SAFETY: as in `alloc`.
         match NonNull::new(unsafe { seq::alloc_counted(self.slots()) }) {
             Some(object) if flags.is_empty() => Some(object),
-            Some(object) => Some(alloc::finish(self.header(), object, flags)),
+            Some(object) => alloc::finish(self.header(), object, flags),
             None => alloc::slow(self.header(), flags),
         }
+    }
+
+    /// Whether this thread may allocate from the cache now: for bindings, whose own paths may hit where the slow paths, which
+    /// ask this too, are not come to.
+    ///
+    /// # Errors
+    /// [`Error::Reentry`] inside a constructor of this cache, and inside every destructor.
+    pub fn check_callbacks(self) -> Result<(), Error> {
+        callbacks::check_alloc(self.header())
     }
 
     /// Takes an object of a node's memory: of that node if it can be had, else of another unless `THISNODE`. Numbers wrap at
@@ -103,7 +114,7 @@ impl RawCache {
         // SAFETY: as in `alloc`.
         match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
             Some(object) if flags.is_empty() => Some((object, Level::Sheaf)),
-            Some(object) => Some((alloc::finish(self.header(), object, flags), Level::Sheaf)),
+            Some(object) => Some((alloc::finish(self.header(), object, flags)?, Level::Sheaf)),
             None => alloc::traced(self.header(), flags, None),
         }
     }

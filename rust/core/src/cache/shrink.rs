@@ -2,6 +2,7 @@
 //!
 //! Source: `__kmem_cache_shrink`, `flush_all_cpus_locked`, `__kmem_cache_shutdown` (mm/slub.c).
 
+use super::callbacks;
 use super::graveyard;
 use super::header::Cache;
 use super::live;
@@ -14,7 +15,7 @@ use crate::pages::NodeId;
 use crate::percpu::{Cpu, Pair};
 use crate::slab::shrink as shrink_node;
 use crate::stats::Stat;
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 
 impl RawCache {
     /// Empties every CPU's sheaves and every barn, and gives the slabs that are wholly free to the pages and their memory to
@@ -32,16 +33,28 @@ impl RawCache {
     ///
     /// # Errors
     /// [`Error::CacheBusy`] with the first live objects when there are any; the cache then stays as it is, usable.
+    /// [`Error::Reentry`] inside a constructor or destructor of this cache.
     ///
     /// # Safety
     /// Nobody uses the cache during the call, nor any copy of the handle after its success.
     pub unsafe fn destroy(self) -> Result<(), Error> {
         let cache = self.header();
-        release_slabs(cache);
-        graveyard::empty(cache);
-        let slabs: u64 = cache.nodes().map(|node| cache.node(node).slabs()).sum();
-        if slabs > 0 {
-            return Err(live::busy(cache));
+        callbacks::check_destroy(cache)?;
+        // A destructor may free objects of this very cache: then there is more to release.
+        loop {
+            let queued = callbacks::take_queued(cache);
+            let freed = !queued.is_empty() || graveyard::has_dead(cache);
+            let at = At::new(cache);
+            at.bump(Stat::FreeSlowpath, queued.len() as u64);
+            at.free_grouped(queued.into_iter().map(NonNull::as_ptr));
+            let released = release_slabs(cache);
+            graveyard::empty(cache);
+            if cache.nodes().all(|node| cache.node(node).slabs() == 0) {
+                break;
+            }
+            if released == 0 && !freed {
+                return Err(live::busy(cache));
+            }
         }
         // From here on no fault parks the slots: that needs the registry.
         let mut registry = cache.arena.registry();
@@ -56,10 +69,13 @@ impl RawCache {
                 at.drop_sheaf(at.sheaf_at(pair.spare));
             }
         }
+        // SAFETY: nobody reads the header any more but this function, which does not look at the hooks again.
+        let hooks = unsafe { (&raw const cache.hooks).read() };
         registry.put_id(cache.id);
         registry.put_block(self.block());
         drop(registry);
         cache.arena.pages.trim();
+        drop(hooks);
         Ok(())
     }
 }

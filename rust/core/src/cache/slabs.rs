@@ -1,9 +1,10 @@
 //! A cache's slabs as the slab protocol sees them, and the making of a new one.
 
-use super::construct::Failed;
+use super::construct::{Failed, construct_slab};
 use super::header::Cache;
 use crate::pages::{MapWord, MetaLinks, NodeId, Order, PAGE_SIZE, PageIndex, PageKind};
 use crate::percpu::Cpu;
+use crate::slab::geometry::Geometry;
 use crate::slab::{Descriptor, NodeSlabs, ObjRef, Slabs, free_chain, publish};
 use crate::stats::Stat;
 use crate::sync::{DoubleWord, Form, Index, Link, Links};
@@ -122,19 +123,28 @@ impl<'c> At<'c> {
         let Some(slab) = self.cache.arena.descriptors.take(self.cache.arena.pages.meta()) else { return Ok(None) };
         let preferred = (geometry.order, geometry.objs_per_slab);
         let fallback = (geometry.fallback_order, geometry.fallback_objs);
-        let made = self.fill_descriptor(slab, node, preferred).or_else(|| {
-            let made = (fallback.0 < preferred.0).then(|| self.fill_descriptor(slab, node, fallback)).flatten();
-            if made.is_some() {
-                self.bump(Stat::OrderFallback, 1);
-            }
-            made
-        });
-        if made.is_none() {
+        let made = self
+            .fill_descriptor(slab, node, preferred)
+            .or_else(|| (fallback.0 < preferred.0).then(|| self.fill_descriptor(slab, node, fallback)).flatten());
+        let Some(made) = made else {
             self.recycle(slab);
-        } else {
-            self.bump(Stat::AllocSlab, 1);
+            return Ok(None);
+        };
+        if let Err(failed) = construct_slab(self.cache, made.base, made.total) {
+            self.unmake(&made);
+            return Err(failed);
         }
-        Ok(made)
+        if self.run(slab).order.0 < preferred.0 {
+            self.bump(Stat::OrderFallback, 1);
+        }
+        self.bump(Stat::AllocSlab, 1);
+        Ok(Some(made))
+    }
+
+    /// Gives back what a slab that nobody ever knew was made of.
+    fn unmake(&self, new: &NewSlab) {
+        self.give_back_run(self.run(new.slab));
+        self.recycle(new.slab);
     }
 
     fn fill_descriptor(&self, slab: Index, node: NodeId, (order, total): (u8, u32)) -> Option<NewSlab> {
@@ -169,6 +179,32 @@ impl<'c> At<'c> {
         }
         let head = if kept < new.total { ObjRef::at(kept as usize * stride) } else { ObjRef::NONE };
         publish(self, new.slab, head, new.total - kept);
+    }
+}
+
+impl At<'_> {
+    fn give_back_run(&self, run: Run) {
+        let pages = &self.cache.arena.pages;
+        pages.clear_map(run.page, run.order.pages());
+        if self.keeps(run) {
+            return;
+        }
+        let given =
+            if run.order <= Order::MAX { pages.free_run(run.page, run.order) } else { pages.free_span(run.page) };
+        assert!(given.is_ok(), "a slab's pages were free already: the page bitmap is corrupt");
+    }
+
+    /// Whether the hooks' owner keeps the pages of a slab that is gone: then they are a run of [`Arena::alloc_pages`].
+    fn keeps(&self, run: Run) -> bool {
+        let pages = &self.cache.arena.pages;
+        let base = NonNull::new(pages.address(run.page));
+        let (Some(hooks), Some(base)) = (&self.cache.hooks, base) else { return false };
+        let kept = hooks.keep_run(base, PAGE_SIZE << run.order.0);
+        if kept {
+            let kind = if run.order <= Order::MAX { PageKind::Run } else { PageKind::Span };
+            pages.set_map(run.page, 1, MapWord::new(kind, run.order, NodeId(0), 0, 0));
+        }
+        kept
     }
 }
 
@@ -218,11 +254,12 @@ impl Slabs for At<'_> {
     }
 
     fn release(&self, run: Run) {
-        let pages = &self.cache.arena.pages;
-        pages.clear_map(run.page, run.order.pages());
-        let given =
-            if run.order <= Order::MAX { pages.free_run(run.page, run.order) } else { pages.free_span(run.page) };
-        assert!(given.is_ok(), "a slab's pages were free already: the page bitmap is corrupt");
+        let Geometry { order, objs_per_slab, fallback_objs, .. } = self.cache.geometry;
+        if self.cache.hooks.is_some() && !self.cache.defers_death {
+            // In the graveyard, who runs the destructors counts.
+            self.bump(Stat::DtorObject, u64::from(if run.order.0 == order { objs_per_slab } else { fallback_objs }));
+        }
+        self.give_back_run(run);
     }
 
     fn recycle(&self, slab: Index) {

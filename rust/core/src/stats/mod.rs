@@ -53,5 +53,11 @@ stats! {
     BarnPutFail, "barn_put_fail", "Times that a barn had enough full sheaves.";
     Drain, "drain", "Slots of CPUs that were drained.";
     DrainRetry, "drain_retry", "Rounds of a drain after its first.";
+    CtorObject, "ctor_object", "Objects constructed, those of slabs that were then given up included.";
+    CtorFail, "ctor_fail", "Slabs given up because a constructor failed.";
+    DtorObject, "dtor_object", "Constructed objects that ended, by their destructor where the cache has one.";
+    DtorPanic, "dtor_panic", "Destructors that panicked.";
+    FreeQueued, "free_queued", "Frees inside a constructor or destructor that waited for its end.";
+    ReentryRefused, "reentry_refused", "Allocations refused because they could lead back into a callback.";
     Accounted, "accounted", "Allocations with the ACCOUNT option.";
 }
