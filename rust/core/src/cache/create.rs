@@ -3,7 +3,7 @@
 //! Source: `__kmem_cache_create_args`, `do_kmem_cache_create` (mm/slab_common.c).
 
 use super::arena::Arena;
-use super::header::{Cache, MAX_NAME, SLOTS_AT, block_bytes};
+use super::header::{BLOCK_ALIGN, Cache, MAX_NAME, SLOTS_AT, block_bytes};
 use super::hooks::{DtorMode, Hooks};
 use super::park;
 use super::raw::RawCache;

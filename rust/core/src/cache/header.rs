@@ -76,6 +76,9 @@ pub(super) struct NodeArea {
 /// Bytes from the block's start to CPU 0's slot.
 pub(super) const SLOTS_AT: usize = size_of::<Cache>() + NEGATIVE_SLOTS * size_of::<Slot>();
 
+/// The areas lie at addresses that are multiples of their size, so the block must.
+pub(super) const BLOCK_ALIGN: usize = align_of::<CpuArea>();
+
 /// Bytes of a cache's block in an arena with so many slots and nodes.
 pub(super) fn block_bytes(slots: u32, nodes: u32) -> usize {
     let slots = slots as usize;
