@@ -184,7 +184,7 @@ fn choose_geometry(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> 
 
 fn take_block(arena: &Arena, registry: &mut Registry) -> Option<usize> {
     let bytes = block_bytes(arena.slots, arena.nodes);
-    let fresh = || arena.pages.meta().alloc(bytes, 256).map(|block| block.as_ptr().expose_provenance());
+    let fresh = || arena.pages.meta().alloc(bytes, BLOCK_ALIGN).map(|block| block.as_ptr().expose_provenance());
     match registry.take_block() {
         // What a destroyed cache left is a request for metadata like any other.
         Some(block) if !inject::request(Point::Metadata, bytes) => {
