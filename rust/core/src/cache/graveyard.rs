@@ -101,17 +101,19 @@ impl At<'_> {
 
 /// Before a cache ends, when nobody else uses it: until all of its dead are gone.
 pub(super) fn empty(cache: &Cache) {
-    if !cache.defers_death {
-        return;
-    }
-    loop {
-        reap(cache);
-        if cache.reapers.none() {
-            if !has_dead(cache) {
-                return;
+    while has_dead(cache) {
+        if reap(cache) == 0 {
+            if cache.reapers.none() {
+                bury_the_lost(cache);
             }
-            bury_the_lost(cache);
+            os::yield_now();
         }
+    }
+}
+
+/// After a cache with no dead was taken out of its arena's registry: until nobody looks for dead any more.
+pub(super) fn wait_for_reapers(cache: &Cache) {
+    while !cache.reapers.none() {
         os::yield_now();
     }
 }

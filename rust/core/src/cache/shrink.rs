@@ -43,23 +43,25 @@ impl RawCache {
         // A destructor may free objects of this very cache: then there is more to release.
         loop {
             let queued = callbacks::take_queued(cache);
-            let freed = !queued.is_empty() || graveyard::has_dead(cache);
             let at = At::new(cache);
             at.bump(Stat::FreeSlowpath, queued.len() as u64);
-            at.free_grouped(queued.into_iter().map(NonNull::as_ptr));
+            at.free_grouped(queued.iter().map(|object| object.as_ptr()));
             let released = release_slabs(cache);
-            graveyard::empty(cache);
             if cache.nodes().all(|node| cache.node(node).slabs() == 0) {
                 break;
             }
-            if released == 0 && !freed {
+            // A cache that is busy says so before anybody waits for a reader.
+            if graveyard::reap(cache) == 0 && released == 0 && queued.is_empty() {
                 return Err(live::busy(cache));
             }
         }
-        // From here on no fault parks the slots: that needs the registry.
+        graveyard::empty(cache);
+        // From here on no fault parks the slots, and nobody who walks the caches finds this one.
         let mut registry = cache.arena.registry();
         park::release(cache);
         registry.caches.retain(|living| living.id != cache.id);
+        drop(registry);
+        graveyard::wait_for_reapers(cache);
         let at = At::new(cache);
         for cpu in cache.cpus().filter(|_| cache.has_sheaves()) {
             // SAFETY: the caller promises that nobody else is here.
@@ -71,6 +73,7 @@ impl RawCache {
         }
         // SAFETY: nobody reads the header any more but this function, which does not look at the hooks again.
         let hooks = unsafe { (&raw const cache.hooks).read() };
+        let mut registry = cache.arena.registry();
         registry.put_id(cache.id);
         registry.put_block(self.block());
         drop(registry);

@@ -17,5 +17,7 @@ pub(crate) use node::NodeSlabs;
 pub(crate) use protocol::{Taken, free_chain, give_back, harvest, publish, shrink};
 pub(crate) use slabs::Slabs;
 
+#[cfg(all(test, loom))]
+mod modelling;
 #[cfg(test)]
 mod testing;

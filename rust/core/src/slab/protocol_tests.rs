@@ -1,6 +1,6 @@
 //! The slab protocol on one thread, in both forms: what each step leaves behind.
 
-use super::super::testing::{Object, Size, World};
+use super::super::testing::{Death, Object, Size, World};
 use super::*;
 use crate::sync::Form;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn worlds(size: Size) -> impl Iterator<Item = World> {
     double.into_iter().chain([Form::Packed]).map(move |form| World::new(form, size))
 }
 
-const SMALL: Size = Size { descriptors: 3, pages: 3, objects: 4, min_partial: 1 };
+const SMALL: Size = Size { descriptors: 3, pages: 3, objects: 4, min_partial: 1, death: Death::AtOnce, room: 9 };
 
 #[test]
 fn a_new_slab_keeps_its_rest_in_ascending_order() {
@@ -90,7 +90,7 @@ fn the_rest_of_a_harvest_goes_back_on_top() {
 
 #[test]
 fn shrink_kills_the_free_and_puts_the_fullest_on_top() {
-    for world in worlds(Size { descriptors: 4, pages: 4, objects: 8, min_partial: 9 }) {
+    for world in worlds(Size { descriptors: 4, pages: 4, objects: 8, min_partial: 9, ..SMALL }) {
         let fullest = world.new_slab(7).expect("room");
         let _free = world.new_slab(0).expect("room");
         let emptiest = world.new_slab(1).expect("room");
@@ -116,10 +116,11 @@ proptest! {
     /// Any sequence of steps loses and doubles nothing, and the counts are right at every step.
     #[test]
     fn any_sequence_keeps_every_object(
-        steps in prop::collection::vec((0u8..5, 1u32..7, any::<prop::sample::Index>()), 0..60),
+        steps in prop::collection::vec((0u8..6, 1u32..7, any::<prop::sample::Index>()), 0..60),
         min_partial in 0u64..3,
+        death in prop_oneof![Just(Death::AtOnce), Just(Death::AfterDestructors), Just(Death::AfterReaders)],
     ) {
-        for world in worlds(Size { descriptors: 5, pages: 4, objects: 5, min_partial }) {
+        for world in worlds(Size { descriptors: 5, pages: 4, objects: 5, min_partial, death, room: 2 }) {
             let mut held: Vec<Object> = vec![];
             for (step, n, at) in &steps {
                 match step {
@@ -131,6 +132,7 @@ proptest! {
                         world.free(vec![object]);
                     }
                     4 => drop(world.shrink()),
+                    5 => drop(world.reap()),
                     _ => {}
                 }
                 prop_assert!(held.len() as u64 <= world.node.objects());

@@ -5,11 +5,12 @@
 //! owner would.
 
 use super::descriptor::{ObjRef, SlabState};
+use super::graveyard::{exhume, release_dead, ripen};
 use super::node::NodeSlabs;
 use super::protocol::{Taken, free_chain, harvest, publish, shrink};
 use super::slabs::Slabs;
 use crate::stats::Stat;
-use crate::sync::{BitWord, Counter, DoubleWord, Form, Index, Link, Links, TaggedStack};
+use crate::sync::{BitWord, Counter, DoubleWord, Form, Index, Link, Links, Published, TaggedStack};
 
 #[cfg(loom)]
 use loom::cell::Cell;
@@ -36,47 +37,77 @@ struct Page {
     /// The page map's word: which descriptor.
     map: Cell<Index>,
     free_pointers: Vec<Cell<u32>>,
+    /// What a reader of a type-safe cache relies on: the pages hold objects of the type.
+    typed: Cell<bool>,
 }
 
 pub struct World {
     form: Form,
     words: Vec<DoubleWord<SlabState>>,
     links: Vec<Link>,
+    grave_links: Vec<Link>,
+    stamps: Vec<Cell<u64>>,
     /// Page and object count of each descriptor.
     fields: Vec<Cell<(u32, u32)>>,
     pool: TaggedStack,
     pages: Vec<Page>,
     taken: BitWord,
     pub node: NodeSlabs,
-    min_partial: u64,
+    size: Size,
     stats: Vec<Counter>,
+    /// Readers in their sections. Every change and every look is a read-modify-write, so that they are in one order.
+    readers: Published,
+    epoch: Published,
+    /// A user's table of one entry: an object's page + 1.
+    table: Published,
 }
 
-/// How large a world is: descriptors, pages, objects of a page, wholly free slabs that stay.
+/// When a dead slab's pages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    AtOnce,
+    /// When somebody has run the destructors.
+    AfterDestructors,
+    /// After the readers that were there when it died.
+    AfterReaders,
+}
+
+/// How large a world is: descriptors, pages, objects of a page, wholly free slabs that stay; and how its slabs die, with how
+/// many dead at a time.
 #[derive(Clone, Copy)]
 pub struct Size {
     pub descriptors: u32,
     pub pages: u32,
     pub objects: u32,
     pub min_partial: u64,
+    pub death: Death,
+    pub room: u64,
 }
 
 impl World {
     pub fn new(form: Form, size: Size) -> Self {
-        let page =
-            |_| Page { map: Cell::new(0), free_pointers: (0..size.objects).map(|_| Cell::new(NOT_FREE)).collect() };
+        let page = |_| Page {
+            map: Cell::new(0),
+            free_pointers: (0..size.objects).map(|_| Cell::new(NOT_FREE)).collect(),
+            typed: Cell::new(false),
+        };
         let unborn = SlabState { head: ObjRef::NONE, free: 0, dead: false, generation: 0 };
         let world = Self {
             form,
             words: (0..=size.descriptors).map(|_| DoubleWord::new(form, unborn)).collect(),
             links: (0..=size.descriptors).map(|_| Link::new()).collect(),
+            grave_links: (0..=size.descriptors).map(|_| Link::new()).collect(),
+            stamps: (0..=size.descriptors).map(|_| Cell::new(0)).collect(),
             fields: (0..=size.descriptors).map(|_| Cell::new((0, 0))).collect(),
             pool: TaggedStack::new(form),
             pages: (0..size.pages).map(page).collect(),
             taken: BitWord::new(!0 << size.pages),
             node: NodeSlabs::new(form),
-            min_partial: size.min_partial,
+            size,
             stats: Stat::ALL.iter().map(|_| Counter::new()).collect(),
+            readers: Published::new(0),
+            epoch: Published::new(0),
+            table: Published::new(0),
         };
         for slab in (1..=size.descriptors).rev() {
             world.pool.push(form, &world, slab);
@@ -95,6 +126,7 @@ impl World {
         let kept = kept.min(total);
         self.fields[slab as usize].set((page, total));
         self.pages[page as usize].map.set(slab);
+        self.pages[page as usize].typed.set(true);
         let reference = |n: u32| if n < total { ObjRef::at(n as usize * 8) } else { ObjRef::NONE };
         for n in kept..total {
             self.set_next(slab, reference(n), reference(n + 1));
@@ -158,6 +190,38 @@ impl World {
         shrink(self, &self.node)
     }
 
+    /// Ends the dead whose wait is over; returns how many.
+    pub fn reap(&self) -> u32 {
+        let mut gone = 0;
+        ripen(self, &self.node);
+        while let Some(slab) = exhume(self, &self.node) {
+            release_dead(self, slab);
+            gone += 1;
+        }
+        gone
+    }
+
+    /// Shows an object to readers, or no longer.
+    pub fn show(&self, object: Option<&Object>) {
+        self.table.publish(object.map_or(0, |object| u64::from(object.page) + 1));
+    }
+
+    /// Does something inside a read section.
+    pub fn reading(&self, work: impl FnOnce()) {
+        self.readers.take(1);
+        work();
+        self.readers.take(u64::MAX);
+    }
+
+    /// A read section: looks at the object that is shown. Whatever became of it, its memory still is what it was.
+    pub fn read(&self) {
+        self.reading(|| {
+            if let Some(page) = self.table.read().checked_sub(1) {
+                assert!(self.pages[page as usize].typed.get(), "a reader's object is no object any more");
+            }
+        });
+    }
+
     pub fn stat(&self, stat: Stat) -> u64 {
         self.stats[stat as usize].get()
     }
@@ -175,6 +239,8 @@ impl World {
         for _ in 0..=listed {
             held.extend(self.harvest(u32::MAX));
         }
+        self.reap();
+        assert_eq!(self.node.grave().dead(), 0, "a dead slab was lost");
         assert_eq!((self.node.listed(self.form), self.node.partial(self.form)), (0, 0), "a stack's length is wrong");
         held.sort_unstable();
         let living: Vec<_> = (0..self.pages.len() as u32).filter(|page| self.taken.peek() >> page & 1 != 0).collect();
@@ -223,7 +289,7 @@ impl Slabs for World {
     }
 
     fn min_partial(&self) -> u64 {
-        self.min_partial
+        self.size.min_partial
     }
 
     fn set_next(&self, slab: Index, object: ObjRef, next: ObjRef) {
@@ -239,6 +305,7 @@ impl Slabs for World {
     fn release(&self, page: u32) {
         let at = &self.pages[page as usize];
         at.map.set(0);
+        at.typed.set(false);
         at.free_pointers.iter().for_each(|pointer| pointer.set(NOT_FREE));
         let before = self.taken.give(1 << page);
         assert_ne!(before & 1 << page, 0, "a page was released twice");
@@ -253,28 +320,30 @@ impl Slabs for World {
     }
 
     fn defers(&self) -> bool {
-        false
+        self.size.death != Death::AtOnce
     }
 
-    fn has_room_for_dead(&self, _node: &NodeSlabs) -> bool {
-        true
+    fn has_room_for_dead(&self, node: &NodeSlabs) -> bool {
+        node.grave().dead() < self.size.room
     }
 
     fn grave_link(&self, slab: Index) -> &Link {
-        &self.links[slab as usize]
+        &self.grave_links[slab as usize]
     }
 
     fn wait_for(&self) -> Option<u64> {
-        None
+        (self.size.death == Death::AfterReaders).then(|| self.epoch.take(1))
     }
 
     fn is_over(&self, _stamp: u64) -> bool {
-        true
+        self.readers.take(0) == 0
     }
 
-    fn set_stamp(&self, _slab: Index, _stamp: u64) {}
+    fn set_stamp(&self, slab: Index, stamp: u64) {
+        self.stamps[slab as usize].set(stamp);
+    }
 
-    fn stamp(&self, _slab: Index) -> u64 {
-        0
+    fn stamp(&self, slab: Index) -> u64 {
+        self.stamps[slab as usize].get()
     }
 }

@@ -18,6 +18,10 @@ pub(crate) enum Bug {
     WeakGive,
     /// A dead slab's descriptor goes back to the pool although it is still listed.
     ReuseListed,
+    /// A dead slab's descriptor goes back to the pool with the first of the two who let go of it.
+    RecycleByFirst,
+    /// A type-safe cache's pages go while readers are still there.
+    NoGracePeriod,
     /// A drain does not wait for the sequences in flight.
     NoMembarrier,
 }
@@ -31,6 +35,8 @@ impl Bug {
             Self::WeakRelease => cfg!(feature = "plant-weak-release"),
             Self::WeakAcquire | Self::WeakGive => false,
             Self::ReuseListed => cfg!(feature = "plant-reuse-listed"),
+            Self::RecycleByFirst => cfg!(feature = "plant-recycle-by-first"),
+            Self::NoGracePeriod => cfg!(feature = "plant-no-grace-period"),
             Self::NoMembarrier => cfg!(feature = "plant-no-membarrier"),
         };
         in_build || self.planted_by_test()
