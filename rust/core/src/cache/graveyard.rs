@@ -11,7 +11,7 @@ use super::raw::RawCache;
 use super::reapers::Reapers;
 use super::slabs::At;
 use crate::os;
-use crate::slab::{Grave, Slabs, exhume, release_dead, ripen};
+use crate::slab::{Slabs, exhume, release_dead, ripen};
 use crate::sync::Index;
 use core::ptr::NonNull;
 
@@ -103,9 +103,7 @@ impl At<'_> {
 pub(super) fn empty(cache: &Cache) {
     while has_dead(cache) {
         if reap(cache) == 0 {
-            if cache.reapers.none() {
-                bury_the_lost(cache);
-            }
+            bury_the_lost(cache);
             os::yield_now();
         }
     }
@@ -121,11 +119,12 @@ pub(super) fn wait_for_reapers(cache: &Cache) {
 /// Gives back the pages of dead slabs that were in the hands of threads which a fork left in the parent. They are still in
 /// the page map. Whether their destructors ran nobody knows, so they do not run here.
 fn bury_the_lost(cache: &Cache) {
-    let at = At::new(cache);
-    let is_listed = |grave: &Grave| grave.listed(cache.form()) > 0;
-    if cache.nodes().any(|node| is_listed(cache.node(node).grave())) {
+    // The lists first: who enters after they were seen empty finds nothing.
+    let empty = cache.nodes().all(|node| cache.node(node).grave().is_empty(cache.form()));
+    if !empty || !cache.reapers.none() {
         return;
     }
+    let at = At::new(cache);
     for slab in live::dead_slabs(&at) {
         release_dead(&at, slab);
     }

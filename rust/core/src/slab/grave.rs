@@ -21,9 +21,9 @@ impl Grave {
         self.dead.get()
     }
 
-    /// Dead slabs that somebody could take now.
-    pub fn listed(&self, form: Form) -> u64 {
-        self.waiting.len(form) + self.ripe.len(form)
+    /// Whether nobody could take a dead slab now.
+    pub fn is_empty(&self, form: Form) -> bool {
+        self.waiting.is_empty(form) && self.ripe.is_empty(form)
     }
 
     /// Forgets the dead: in a forked child, when all that there were have been found some other way.

@@ -85,7 +85,8 @@ fn what_died_under_a_reader_waits_and_later_deaths_wait_with_it() {
             world.free(first);
             assert_eq!((world.reap(), world.reap()), (0, 0));
             world.free(second);
-            assert_eq!((world.reap(), world.node.grave().listed(world.form())), (0, 2));
+            assert_eq!((world.reap(), world.node.grave().dead()), (0, 2));
+            assert!(!world.node.grave().is_empty(world.form()));
             world.read();
         });
         assert_eq!(world.reap(), 2);

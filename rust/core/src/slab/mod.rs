@@ -11,7 +11,6 @@ mod protocol;
 mod slabs;
 
 pub(crate) use descriptor::{Descriptor, ObjRef, SlabState};
-pub(crate) use grave::Grave;
 pub(crate) use graveyard::{exhume, release_dead, ripen};
 pub(crate) use node::NodeSlabs;
 pub(crate) use protocol::{Taken, free_chain, give_back, harvest, publish, shrink};

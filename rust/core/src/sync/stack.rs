@@ -166,6 +166,11 @@ impl TaggedStack {
         }
     }
 
+    /// Whether there is no entry; and if so, all that who took the last one did before.
+    pub fn is_empty(&self, form: Form) -> bool {
+        self.head.load(form).index == 0
+    }
+
     /// How many entries there are; in the packed form off by the threads that are in the middle of a push or pop.
     pub fn len(&self, form: Form) -> u64 {
         match form {
