@@ -13,9 +13,10 @@ use crate::error::Error;
 use crate::os;
 use crate::pages::NodeId;
 use crate::percpu::{Cpu, Pair};
+use crate::slab::flags::SlabFlags;
 use crate::slab::shrink as shrink_node;
 use crate::stats::Stat;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::null_mut;
 
 impl RawCache {
     /// Empties every CPU's sheaves and every barn, and gives the slabs that are wholly free to the pages and their memory to
@@ -50,8 +51,9 @@ impl RawCache {
             if cache.nodes().all(|node| cache.node(node).slabs() == 0) {
                 break;
             }
-            // A cache that is busy says so before anybody waits for a reader.
-            if graveyard::reap(cache) == 0 && released == 0 && queued.is_empty() {
+            // A cache that is busy says so before anybody waits for a reader; for a destructor that runs, it waits.
+            let idle = graveyard::reap(cache) == 0 && released == 0 && queued.is_empty();
+            if idle && (cache.flags.contains(SlabFlags::TYPESAFE_BY_RCU) || !graveyard::has_dead(cache)) {
                 return Err(live::busy(cache));
             }
         }
