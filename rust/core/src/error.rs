@@ -38,16 +38,25 @@ pub enum Error {
     },
     /// A cache that still has objects cannot be destroyed.
     #[error(
-        "cache '{cache}' still has {live} live object(s), the first at {:#x}: free them, then destroy",
-        first(sample)
+        "cache '{cache}' still has {}: {}, then destroy",
+        still(*live, *prefilled, sample),
+        remedy(*live, *prefilled)
     )]
     CacheBusy {
         /// The cache's name.
         cache: String,
-        /// How many objects are live.
+        /// How many objects are live: handed out and not freed.
         live: u64,
+        /// How many prefilled sheaves are out; what is in them is not live.
+        prefilled: u64,
         /// The first of them, at most 64.
         sample: Vec<LiveObject>,
+    },
+    /// A prefilled sheaf has no object left.
+    #[error("cache '{cache}': the prefilled sheaf is empty: refill it, or ask for more objects beforehand")]
+    SheafEmpty {
+        /// The cache's name.
+        cache: String,
     },
     /// The object belongs to another cache.
     #[error("cache '{cache}' does not own the object at {address:#x}: it belongs to cache '{owner}'")]
@@ -121,6 +130,21 @@ fn of(cache: &str) -> String {
     if cache.is_empty() { String::new() } else { format!("cache '{cache}': ") }
 }
 
-fn first(sample: &[LiveObject]) -> usize {
-    sample.first().map_or(0, |object| object.address)
+fn still(live: u64, prefilled: u64, sample: &[LiveObject]) -> String {
+    let first = sample.first().map_or(0, |object| object.address);
+    let objects = format!("{live} live object(s), the first at {first:#x}");
+    let sheaves = format!("{prefilled} prefilled sheaf/sheaves out");
+    match (live, prefilled) {
+        (_, 0) => objects,
+        (0, _) => sheaves,
+        _ => format!("{objects}, and {sheaves}"),
+    }
+}
+
+fn remedy(live: u64, prefilled: u64) -> &'static str {
+    match (live, prefilled) {
+        (_, 0) => "free them",
+        (0, _) => "give them back",
+        _ => "free and give back",
+    }
 }

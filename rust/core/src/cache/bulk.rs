@@ -3,7 +3,7 @@
 use super::alloc::finish;
 use super::ask::may_alloc;
 use super::callbacks;
-use super::construct::{check_alloc, outcome};
+use super::construct::{Failed, check_alloc, outcome};
 use super::header::Cache;
 use super::options::AllocFlags;
 use super::slabs::At;
@@ -14,6 +14,13 @@ use core::ptr::NonNull;
 /// Rounds without progress before the slabs take over.
 const TRIES: usize = 8;
 
+/// What [`At::gather`] got, by where it lay, and how it ended: `Ok(None)` where memory is out.
+pub(super) struct Gathered {
+    pub in_sheaves: u64,
+    pub in_slabs: u64,
+    pub end: Result<Option<()>, Failed>,
+}
+
 /// Fills `out`. Where it cannot, it returns false, has no object, and what `out` holds means nothing; sheaves may be emptier.
 pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
     if let Err(refused) = check_alloc(cache, flags) {
@@ -23,45 +30,17 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
         return outcome::<()>(Ok(None)).is_some();
     }
     let mut at = At::new(cache);
-    let in_sheaves = at.bulk_from_sheaves(out);
-    let node = at.home();
-    let mut got = in_sheaves;
-    let (mut short, fits) = u32::try_from(out.len() - got).map_or((0, false), |missing| (missing, true));
-    let missing = short;
-    let places = out.as_mut_ptr();
-    let mut put = |object| {
-        // SAFETY: `take_partial` and `take_new_slab` give at most as many objects as they were asked for.
-        unsafe { *places.add(got) = object };
-        got += 1;
-    };
-    if short > 0 {
-        short -= at.take_partial(node, short, &mut put);
+    let Gathered { in_sheaves, in_slabs, end } = at.gather(flags, out, out.len(), true);
+    if cache.counts_hits {
+        at.bump(Stat::AllocFastpath, in_sheaves);
     }
-    let mut failed = None;
-    while short > 0 {
-        match at.take_new_slab(node, short, &mut put) {
-            Ok(0) => break,
-            Ok(n) => short -= n,
-            Err(failure) => {
-                failed = Some(failure);
-                break;
-            }
-        }
-    }
-    let others = cache.nodes().filter(|&other| other != node && !flags.contains(AllocFlags::THISNODE));
-    for other in others {
-        if short > 0 && failed.is_none() {
-            short -= at.take_partial(other, short, &mut put);
-        }
-    }
-    if short > 0 || !fits {
+    if !matches!(end, Ok(Some(()))) {
         // What came from sheaves counts as freed to its slab; what came from slabs was never counted.
-        at.bump(Stat::FreeSlowpath, in_sheaves as u64);
-        at.free_grouped(out[..got].iter().copied());
+        at.bump(Stat::FreeSlowpath, in_sheaves);
         at.settle();
-        return outcome(failed.map_or(Ok(None::<()>), Err)).is_some();
+        return outcome(end).is_some();
     }
-    at.bump(Stat::AllocSlowpath, u64::from(missing));
+    at.bump(Stat::AllocSlowpath, in_slabs);
     if !flags.is_empty() {
         for object in out.iter().filter_map(|&object| NonNull::new(object)) {
             // Refused are only flags that `check_alloc` refused.
@@ -101,7 +80,49 @@ pub(super) fn free(cache: &Cache, objects: &mut [*mut u8]) {
 }
 
 impl At<'_> {
-    /// Takes what main, spare and barn have; returns how many. Does not refill sheaves: objects would be copied twice.
+    /// Fills `out` from the front: with what sheaves hold, if `sheaves` says so, then from slabs. With fewer than `least`
+    /// objects, or a constructor that failed, all that was got is in its slab again. What moved is the caller's to count.
+    pub(super) fn gather(&mut self, flags: AllocFlags, out: &mut [*mut u8], least: usize, sheaves: bool) -> Gathered {
+        let in_sheaves = if sheaves { self.bulk_from_sheaves(out) } else { 0 };
+        let node = self.home();
+        let mut got = in_sheaves;
+        let (mut short, fits) = u32::try_from(out.len() - got).map_or((0, false), |missing| (missing, true));
+        let places = out.as_mut_ptr();
+        let mut put = |object| {
+            // SAFETY: `take_partial` and `take_new_slab` give at most as many objects as they were asked for.
+            unsafe { *places.add(got) = object };
+            got += 1;
+        };
+        if short > 0 {
+            short -= self.take_partial(node, short, &mut put);
+        }
+        let mut end = Ok(Some(()));
+        while short > 0 {
+            match self.take_new_slab(node, short, &mut put) {
+                Ok(0) => break,
+                Ok(n) => short -= n,
+                Err(failure) => {
+                    end = Err(failure);
+                    break;
+                }
+            }
+        }
+        let others = self.cache.nodes().filter(|&other| other != node && !flags.contains(AllocFlags::THISNODE));
+        for other in others {
+            if short > 0 && end.is_ok() {
+                short -= self.take_partial(other, short, &mut put);
+            }
+        }
+        if end.is_ok() && (got < least || !fits) {
+            end = Ok(None);
+        }
+        if !matches!(end, Ok(Some(()))) {
+            self.free_grouped(out[..got].iter().copied());
+        }
+        Gathered { in_sheaves: in_sheaves as u64, in_slabs: (got - in_sheaves) as u64, end }
+    }
+
+    /// Takes what main, spare and barn have, uncounted; returns how many. Does not refill sheaves: objects would be copied twice.
     fn bulk_from_sheaves(&mut self, out: &mut [*mut u8]) -> usize {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
@@ -114,9 +135,6 @@ impl At<'_> {
             // SAFETY: the cache's own slots and backend, here and below.
             let Ok(popped) = (unsafe { backend.pop(slots, &mut out[got..]) }) else { break };
             if popped > 0 {
-                if cache.counts_hits {
-                    self.bump(Stat::AllocFastpath, popped as u64);
-                }
                 got += popped;
                 continue;
             }

@@ -89,6 +89,10 @@ impl<T> StaticCache<T> {
         if slots == unset_slots() { None } else { RawCache::from_address(slots.expose_provenance()) }
     }
 
+    pub(super) fn set_up(&self) -> Result<RawCache, Error> {
+        self.raw().ok_or_else(|| Error::NotSetUp { cache: self.name.to_owned() })
+    }
+
     /// Moves `value` into an object of the cache.
     ///
     /// # Errors
@@ -154,7 +158,7 @@ impl<T> StaticCache<T> {
     /// Nobody uses the cache during the call, nor a handle from [`StaticCache::raw`] afterwards.
     pub unsafe fn destroy(&'static self) -> Result<(), Error> {
         let _one_at_a_time = at_fork::setup();
-        let raw = self.raw().ok_or_else(|| Error::NotSetUp { cache: self.name.to_owned() })?;
+        let raw = self.set_up()?;
         // SAFETY: the caller's word.
         unsafe { raw.destroy()? };
         self.slots.publish(unset_slots());

@@ -56,6 +56,10 @@ pub struct CacheStats {
     pub objects: u64,
     /// Objects that lie free in sheaves, of CPUs and barns.
     pub in_sheaves: u64,
+    /// Prefilled sheaves that are out.
+    pub prefilled: u64,
+    /// Objects in them.
+    pub in_prefilled: u64,
     /// Sheaves in the barns: full, empty.
     pub barn: (u64, u64),
 }
@@ -71,6 +75,15 @@ impl CacheStats {
     #[must_use]
     pub fn per_cpu(&self, cpu: u32, stat: Stat) -> u64 {
         self.per_cpu.get(cpu as usize).map_or(0, |counters| counters[stat as usize])
+    }
+
+    /// Prefilled sheaves that are out, and the objects in them: what went out and did not come back, nor was taken.
+    fn count_prefilled(&self) -> (u64, u64) {
+        let sum = |stats: &[Stat]| stats.iter().map(|&stat| self.get(stat)).fold(0, u64::wrapping_add);
+        let out = sum(&[Stat::SheafPrefillFast, Stat::SheafPrefillSlow, Stat::SheafPrefillOversize]);
+        let back = sum(&[Stat::SheafReturnFast, Stat::SheafReturnSlow, Stat::SheafReturnOversize]);
+        let gone = sum(&[Stat::AllocPrefilled, Stat::SheafReturnObjects]);
+        (out.saturating_sub(back), self.get(Stat::SheafPrefillObjects).saturating_sub(gone))
     }
 
     /// How many CPUs there are figures for.
@@ -150,6 +163,8 @@ impl RawCache {
             dead_slabs: self.dead_slabs(),
             objects: 0,
             in_sheaves: in_cpus,
+            prefilled: 0,
+            in_prefilled: 0,
             barn: (0, 0),
         };
         for node in cache.nodes() {
@@ -161,10 +176,11 @@ impl RawCache {
             stats.slabs += slabs.slabs();
             stats.partial += slabs.partial(cache.form());
         }
+        (stats.prefilled, stats.in_prefilled) = stats.count_prefilled();
         // What left the slabs and did not come back is with users or in sheaves.
         let left = stats.get(Stat::SheafRefill) + stats.get(Stat::AllocSlowpath);
         let back = stats.get(Stat::SheafFlush) + stats.get(Stat::FreeSlowpath);
-        stats.objects = left.saturating_sub(back).saturating_sub(stats.in_sheaves);
+        stats.objects = left.saturating_sub(back).saturating_sub(stats.in_sheaves + stats.in_prefilled);
         stats
     }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::header::Cache;
+use super::raw::RawCache;
 use super::slabs::At;
 use crate::error::{Error, LiveObject};
 use crate::pages::{PageIndex, PageKind};
@@ -11,7 +12,7 @@ use crate::sync::Index;
 /// Live objects that an error names.
 const SAMPLE: usize = 64;
 
-/// The error for a cache whose sheaves are empty and which still has slabs.
+/// The error for a cache whose sheaves are empty and which still has slabs, or of which a prefilled sheaf is out.
 pub(super) fn busy(cache: &Cache) -> Error {
     let at = At::new(cache);
     let mut sample = Vec::new();
@@ -27,7 +28,13 @@ pub(super) fn busy(cache: &Cache) -> Error {
                 .map(|index| LiveObject { address: at.base(slab).addr() + index as usize * stride, index }),
         );
     }
-    Error::CacheBusy { cache: cache.name().to_owned(), live, sample }
+    let stats = RawCache::of(cache).stats();
+    // What lies in a prefilled sheaf has left its slab and is nobody's yet.
+    let live = live.saturating_sub(stats.in_prefilled);
+    if live == 0 {
+        sample.clear();
+    }
+    Error::CacheBusy { cache: cache.name().to_owned(), live, prefilled: stats.prefilled, sample }
 }
 
 /// Every living slab of the cache, found in the page map: full ones are in no list.

@@ -9,6 +9,7 @@
 //! | `raw`, `options` | the untyped handle with the inlined fast path |
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `hooks`, `construct`, `callbacks` | constructors and destructors of objects, and what is not done inside them |
+//! | `prefill`, `lent` | sheaves that are out, with objects set aside; the same for typed caches |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `reapers` | dead slabs whose pages go later |
@@ -31,9 +32,11 @@ mod header;
 mod hooks;
 mod info;
 mod inspect;
+mod lent;
 mod live;
 mod options;
 mod park;
+mod prefill;
 mod raw;
 mod reapers;
 mod registry;
@@ -49,8 +52,10 @@ pub use fixed::{StaticBox, StaticCache};
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use info::Info;
 pub use inspect::{CacheInfo, CacheStats, ObjIndex};
+pub use lent::{Prefilled, StaticPrefilled};
 pub use options::{AllocFlags, Level};
 pub use park::{ActiveFault, active, fail_slab};
+pub use prefill::RawPrefilled;
 pub use raw::RawCache;
 pub use typed::{CacheBox, KmemCache};
 

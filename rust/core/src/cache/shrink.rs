@@ -33,7 +33,8 @@ impl RawCache {
     /// Ends the cache.
     ///
     /// # Errors
-    /// [`Error::CacheBusy`] with the first live objects when there are any; the cache then stays as it is, usable.
+    /// [`Error::CacheBusy`] with the first live objects when there are any, or when a prefilled sheaf is out; the cache then
+    /// stays as it is, usable.
     /// [`Error::Reentry`] inside a constructor or destructor of this cache.
     ///
     /// # Safety

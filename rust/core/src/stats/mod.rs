@@ -59,5 +59,14 @@ stats! {
     DtorPanic, "dtor_panic", "Destructors that panicked.";
     FreeQueued, "free_queued", "Frees inside a constructor or destructor that waited for its end.";
     ReentryRefused, "reentry_refused", "Allocations refused because they could lead back into a callback.";
+    AllocPrefilled, "alloc_prefilled", "Objects taken from prefilled sheaves.";
+    SheafPrefillFast, "sheaf_prefill_fast", "Prefilled sheaves that were the CPU's spare.";
+    SheafPrefillSlow, "sheaf_prefill_slow", "Prefilled sheaves from the barn, or new ones.";
+    SheafPrefillOversize, "sheaf_prefill_oversize", "Prefilled sheaves of more objects than the cache's sheaves hold.";
+    SheafPrefillObjects, "sheaf_prefill_objects", "Objects set aside in prefilled sheaves.";
+    SheafReturnFast, "sheaf_return_fast", "Prefilled sheaves that came back and became the CPU's spare.";
+    SheafReturnSlow, "sheaf_return_slow", "Prefilled sheaves that came back and went to the barn or to the slabs.";
+    SheafReturnOversize, "sheaf_return_oversize", "Prefilled sheaves of more objects than the cache's hold that came back.";
+    SheafReturnObjects, "sheaf_return_objects", "Objects that came back in prefilled sheaves.";
     Accounted, "accounted", "Allocations with the ACCOUNT option.";
 }

@@ -120,7 +120,15 @@ pub fn audit(cache: RawCache, live: usize) {
     let live = live as u64;
     assert_eq!(stats.objects, live, "objects handed out: {who}");
     // An object is with its user, in a sheaf, or free in a slab. The last are counted by who takes them: see `exhaust`.
-    assert!(stats.in_sheaves + live <= stats.total_objects, "total: {who}");
+    assert!(stats.in_sheaves + stats.in_prefilled + live <= stats.total_objects, "total: {who}");
+    // Every sheaf that went out comes back under one counter; what it took along was taken, came back, or is still in it.
+    let sum = |stats_: &[Stat]| stats_.iter().map(|&stat| stats.get(stat)).sum::<u64>();
+    let out = sum(&[Stat::SheafPrefillFast, Stat::SheafPrefillSlow, Stat::SheafPrefillOversize]);
+    let back = sum(&[Stat::SheafReturnFast, Stat::SheafReturnSlow, Stat::SheafReturnOversize]);
+    assert_eq!(out - back, stats.prefilled, "prefilled sheaves out: {who}");
+    let gone = sum(&[Stat::AllocPrefilled, Stat::SheafReturnObjects]);
+    assert_eq!(stats.get(Stat::SheafPrefillObjects) - gone, stats.in_prefilled, "objects in them: {who}");
+    assert!(stats.prefilled > 0 || stats.in_prefilled == 0, "objects in prefilled sheaves that are not there: {who}");
     let slabs = stats.get(Stat::AllocSlab) - stats.get(Stat::FreeSlab) - stats.get(Stat::ShrinkSlab);
     assert_eq!(slabs, stats.slabs, "slabs made and gone: {who}");
     assert!(stats.partial <= stats.slabs, "partial: {who}");
@@ -128,13 +136,13 @@ pub fn audit(cache: RawCache, live: usize) {
         assert_eq!(stats.total_objects, slabs * u64::from(info.objs_per_slab), "objects of slabs: {who}");
     }
     if info.counts_hits {
-        let allocated = stats.get(Stat::AllocFastpath) + stats.get(Stat::AllocSlowpath);
+        let allocated = sum(&[Stat::AllocFastpath, Stat::AllocSlowpath, Stat::AllocPrefilled]);
         let freed = stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath);
         assert_eq!(allocated.wrapping_sub(freed), live, "allocated - freed: {who}");
     }
     // Every CPU has a main sheaf and may have a spare; the others are in barns.
     let mains = if info.sheaf_capacity == 0 { 0 } else { u64::from(arena.cpus()) };
-    let known = mains + stats.barn.0 + stats.barn.1;
+    let known = mains + stats.barn.0 + stats.barn.1 + stats.prefilled;
     assert!((known..=known + mains).contains(&sheaves(&stats)), "sheaves alive {}: {who}", sheaves(&stats));
 }
 
@@ -144,14 +152,16 @@ pub fn audit_drained(cache: RawCache, live: usize) {
     audit(cache, live);
     let (info, stats) = (cache.info(), cache.stats());
     let mains = if info.sheaf_capacity == 0 { 0 } else { u64::from(cache.arena().cpus()) };
-    assert_eq!(sheaves(&stats), mains + stats.barn.0 + stats.barn.1, "{}: {stats:?}", info.name);
+    let known = mains + stats.barn.0 + stats.barn.1 + stats.prefilled;
+    assert_eq!(sheaves(&stats), known, "{}: {stats:?}", info.name);
 }
 
 /// With no memory to be had, exactly the free objects of slabs and sheaves can still be allocated: `total_objects` less
 /// those handed out. Sheaves of other CPUs are emptied into the slabs first. The switch is the arena's; it is healed after.
 pub fn exhaust(cache: RawCache, switch: &FailSwitch, live: usize) {
     audit_drained(cache, live);
-    let free = cache.stats().total_objects as usize - live;
+    let stats = cache.stats();
+    let free = (stats.total_objects - stats.in_prefilled) as usize - live;
     switch.fail_now();
     let rest = take_all(cache);
     switch.heal();
