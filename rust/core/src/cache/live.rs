@@ -4,10 +4,12 @@
 use super::header::Cache;
 use super::raw::RawCache;
 use super::slabs::At;
+use super::stack::taken_out;
 use crate::error::{Error, LiveObject};
 use crate::pages::{PageIndex, PageKind};
 use crate::slab::{ObjRef, Slabs};
 use crate::sync::Index;
+use std::collections::HashSet;
 
 /// Live objects that an error names.
 const SAMPLE: usize = 64;
@@ -15,26 +17,23 @@ const SAMPLE: usize = 64;
 /// The error for a cache whose sheaves are empty and which still has slabs, or of which a prefilled sheaf is out.
 pub(super) fn busy(cache: &Cache) -> Error {
     let at = At::new(cache);
+    let prefilled = RawCache::of(cache).stats().prefilled;
+    // What lies in a prefilled sheaf has left its slab and is nobody's yet.
+    let set_aside = if prefilled > 0 { taken_out(cache) } else { HashSet::new() };
     let mut sample = Vec::new();
     let mut live = 0;
     for slab in slabs(&at) {
-        let free = free_objects(&at, slab);
-        live += u64::from(at.total(slab)) - free.len() as u64;
-        let stride = cache.geometry.slab_size;
+        let (free, stride) = (free_objects(&at, slab), cache.geometry.slab_size);
         let taken = (0..at.total(slab)).filter(|&n| !free.contains(&ObjRef::at(n as usize * stride)));
-        sample.extend(
-            taken
-                .take(SAMPLE - sample.len())
-                .map(|index| LiveObject { address: at.base(slab).addr() + index as usize * stride, index }),
-        );
+        let address = |index: u32| at.base(slab).addr() + index as usize * stride;
+        for index in taken.filter(|&index| !set_aside.contains(&address(index))) {
+            live += 1;
+            if sample.len() < SAMPLE {
+                sample.push(LiveObject { address: address(index), index });
+            }
+        }
     }
-    let stats = RawCache::of(cache).stats();
-    // What lies in a prefilled sheaf has left its slab and is nobody's yet.
-    let live = live.saturating_sub(stats.in_prefilled);
-    if live == 0 {
-        sample.clear();
-    }
-    Error::CacheBusy { cache: cache.name().to_owned(), live, prefilled: stats.prefilled, sample }
+    Error::CacheBusy { cache: cache.name().to_owned(), live, prefilled, sample }
 }
 
 /// Every living slab of the cache, found in the page map: full ones are in no list.
@@ -63,10 +62,10 @@ fn mapped(at: &At<'_>, dead: bool) -> Vec<Index> {
 }
 
 /// The free list of a slab that nobody else touches.
-fn free_objects(at: &At<'_>, slab: Index) -> std::collections::HashSet<ObjRef> {
+fn free_objects(at: &At<'_>, slab: Index) -> HashSet<ObjRef> {
     let state = at.word(slab).load(at.form());
     let mut object = state.head;
-    let mut free = std::collections::HashSet::new();
+    let mut free = HashSet::new();
     while !object.is_none() && free.len() < state.free as usize {
         free.insert(object);
         object = at.next(slab, object);

@@ -9,7 +9,7 @@
 //! | `raw`, `options` | the untyped handle with the inlined fast path |
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `hooks`, `construct`, `callbacks` | constructors and destructors of objects, and what is not done inside them |
-//! | `prefill`, `lent` | sheaves that are out, with objects set aside; the same for typed caches |
+//! | `prefill`, `stack`, `lent` | sheaves that are out, with objects set aside; their memory; the same for typed caches |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `reapers` | dead slabs whose pages go later |
@@ -43,6 +43,7 @@ mod registry;
 mod sheaves;
 mod shrink;
 mod slabs;
+mod stack;
 mod typed;
 
 pub use arena::{Arena, ArenaConfig, failing_source};

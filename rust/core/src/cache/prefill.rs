@@ -9,23 +9,21 @@
 //! barn of the node where it was got; a return fills it up from partial slabs only, for who gives back asks for no memory.
 
 use super::alloc::finish;
-use super::bulk::Gathered;
 use super::construct::{Failed, outcome};
 use super::header::Cache;
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use super::slabs::At;
+use super::stack::Stack;
 use crate::error::Error;
 use crate::pages::NodeId;
 use crate::percpu::Pair;
-use crate::sheaf::{Shape, Sheaf};
+use crate::sheaf::Sheaf;
 use crate::stats::Stat;
 use core::ptr::{NonNull, null_mut};
 
 /// Tries at a slot that other threads keep changing.
 const TRIES: usize = 8;
-/// The most objects that a block of the sheaf pools has room for.
-const MOST_IN_BLOCK: u32 = 1020;
 
 /// A sheaf of a [`RawCache`] with objects set aside: [`RawPrefilled::alloc`] takes them and cannot fail as long as there are some.
 ///
@@ -36,8 +34,6 @@ const MOST_IN_BLOCK: u32 = 1020;
 pub struct RawPrefilled {
     cache: RawCache,
     stack: Stack,
-    /// Where its memory came from and goes back to.
-    store: Store,
     /// The node of the CPU where it was got.
     node: NodeId,
 }
@@ -46,82 +42,6 @@ pub struct RawPrefilled {
 unsafe impl Send for RawPrefilled {}
 // SAFETY: through a shared reference it only tells numbers.
 unsafe impl Sync for RawPrefilled {}
-
-/// The object pointers of a sheaf that is out: `objects[..len]`, the last one goes first.
-#[derive(Debug)]
-struct Stack {
-    objects: NonNull<*mut u8>,
-    len: u32,
-    capacity: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Store {
-    /// A sheaf as the cache's others.
-    Sheaf,
-    /// A block of the pool for another shape.
-    Block,
-    /// Whole pages.
-    Pages,
-}
-
-impl Store {
-    fn is_oversize(self) -> bool {
-        self != Self::Sheaf
-    }
-}
-
-impl Stack {
-    fn of(sheaf: &Sheaf, shape: Shape) -> Self {
-        let first = shape.empty(shape.base(sheaf.cursor())).wrapping_add(1).cast();
-        // SAFETY: a place inside the sheaf's block.
-        let objects = unsafe { NonNull::new_unchecked(first) };
-        Self { objects, len: sheaf.level(shape), capacity: shape.capacity }
-    }
-
-    /// The stack as a sheaf again; the word below its first object is null for as long as it is one.
-    fn sheaf(&self) -> Sheaf {
-        let cursor = self.objects.as_ptr().wrapping_add(self.len as usize).wrapping_sub(1);
-        // SAFETY: the block is the caller's, and this was how its cursor came to be.
-        unsafe { Sheaf::from_cursor(cursor.cast()) }
-    }
-
-    fn pop(&mut self) -> Option<NonNull<u8>> {
-        self.len = self.len.checked_sub(1)?;
-        // SAFETY: the first `len` places hold objects, one more than now.
-        NonNull::new(unsafe { self.objects.add(self.len as usize).read() })
-    }
-
-    fn full(&self) -> &[*mut u8] {
-        // SAFETY: the first `len` places hold objects.
-        unsafe { core::slice::from_raw_parts(self.objects.as_ptr(), self.len as usize) }
-    }
-
-    /// The places above the objects; what is in them means nothing, but they are memory that was written or zeros.
-    fn room(&mut self) -> &mut [*mut u8] {
-        let (len, room) = (self.len as usize, (self.capacity - self.len) as usize);
-        // SAFETY: the stack has `capacity` places.
-        unsafe { core::slice::from_raw_parts_mut(self.objects.as_ptr().add(len), room) }
-    }
-
-    /// Fills the stack, so that it has at least `n` objects; with less than that it stays as it was.
-    fn fill(&mut self, at: &mut At<'_>, flags: AllocFlags, n: u32, sheaves: bool) -> Result<Option<()>, Failed> {
-        if n <= self.len {
-            return Ok(Some(()));
-        }
-        let least = (n - self.len) as usize;
-        let Gathered { in_sheaves, in_slabs, end } = at.gather(flags, self.room(), least, sheaves);
-        match end {
-            Ok(Some(())) => {
-                at.bump(Stat::SheafRefill, in_slabs);
-                self.len += (in_sheaves + in_slabs) as u32;
-            }
-            // What came from sheaves went to its slabs, as by a flush.
-            _ => at.bump(Stat::SheafFlush, in_sheaves),
-        }
-        end
-    }
-}
 
 impl RawCache {
     /// Sets `n` objects aside in a sheaf, so that taking `n` of them cannot fail; there may be more in it. Of the options only
@@ -177,7 +97,7 @@ impl RawPrefilled {
     /// Whether it has memory of its own, for more objects than the cache's sheaves have.
     #[must_use]
     pub fn is_oversize(&self) -> bool {
-        self.store.is_oversize()
+        self.stack.is_oversize()
     }
 
     /// The cache that its objects are of.
@@ -199,7 +119,7 @@ impl RawPrefilled {
             return Ok(());
         }
         let (mut at, before) = (At::new(cache), self.stack.len);
-        let filled = self.stack.fill(&mut at, flags, wanted, self.store.is_oversize());
+        let filled = self.stack.fill(&mut at, flags, wanted);
         at.bump(Stat::SheafPrefillObjects, u64::from(self.stack.len - before));
         at.settle();
         outcome(filled).ok_or_else(|| out_of_memory(cache))
@@ -213,9 +133,10 @@ impl Drop for RawPrefilled {
     fn drop(&mut self) {
         let at = At::new(self.cache.header());
         at.bump(Stat::SheafReturnObjects, u64::from(self.stack.len));
-        match self.store {
-            Store::Sheaf => at.take_back(&mut self.stack, self.node),
-            Store::Block | Store::Pages => at.end_oversize(&self.stack, self.store),
+        if self.stack.is_oversize() {
+            at.end_oversize(&self.stack);
+        } else {
+            at.take_back(&mut self.stack, self.node);
         }
         at.settle();
     }
@@ -251,23 +172,22 @@ impl At<'_> {
             None => (self.take_any_sheaf(), Stat::SheafPrefillSlow),
         };
         let (Some(sheaf), node) = (got, self.home()) else { return Ok(None) };
-        let mut stack = Stack::of(&sheaf, self.cache.shape);
-        match stack.fill(&mut self, flags, n, false) {
-            Ok(Some(())) => {}
+        let mut stack = Stack::of(self.cache, &sheaf);
+        match stack.fill(&mut self, flags, n) {
+            Ok(Some(())) => Ok(Some(self.lent(stack, node, stat))),
             failed => {
-                let mut sheaf = stack.sheaf();
+                let mut sheaf = stack.sheaf(self.cache.shape);
                 self.flush(&mut sheaf);
                 self.drop_sheaf(sheaf);
-                return failed.map(|_| None);
+                failed.map(|_| None)
             }
         }
-        Ok(Some(self.lent(stack, Store::Sheaf, node, stat)))
     }
 
-    fn lent(&self, stack: Stack, store: Store, node: NodeId, stat: Stat) -> RawPrefilled {
+    fn lent(&self, stack: Stack, node: NodeId, stat: Stat) -> RawPrefilled {
         self.count_sheaf(stat);
         self.bump(Stat::SheafPrefillObjects, u64::from(stack.len));
-        RawPrefilled { cache: RawCache::of(self.cache), stack, store, node }
+        RawPrefilled { cache: RawCache::of(self.cache), stack, node }
     }
 
     /// The spare of the CPU that we are on, whatever it holds.
@@ -303,111 +223,81 @@ impl At<'_> {
     }
 
     fn lend_oversize(mut self, flags: AllocFlags, n: u32) -> Result<Option<RawPrefilled>, Failed> {
-        let arena = self.cache.arena;
         // Memory for the pointers alone would be got where the system overcommits, and the process die of filling it.
-        if n as usize > arena.pages.range().1 / self.cache.geometry.slab_size {
-            return Ok(None);
-        }
-        let got = if n <= MOST_IN_BLOCK { self.oversize_block(n) } else { self.oversize_pages(n) };
-        let (Some((mut stack, store)), node) = (got, self.home()) else { return Ok(None) };
-        match stack.fill(&mut self, flags, n, true) {
-            Ok(Some(())) => Ok(Some(self.lent(stack, store, node, Stat::SheafPrefillOversize))),
+        let room = self.cache.arena.pages.range().1 / self.cache.geometry.slab_size;
+        let got = if n as usize <= room { Stack::oversize(&self, n) } else { None };
+        let (Some(mut stack), node) = (got, self.home()) else { return Ok(None) };
+        match stack.fill(&mut self, flags, n) {
+            Ok(Some(())) => Ok(Some(self.lent(stack, node, Stat::SheafPrefillOversize))),
             failed => {
-                self.free_oversize(&stack, store);
+                stack.free(&self);
                 failed.map(|_| None)
             }
         }
     }
 
-    fn oversize_block(&self, n: u32) -> Option<(Stack, Store)> {
-        let (shape, pages) = (Shape::new(n), &self.cache.arena.pages);
-        let index = self.cache.arena.sheaf_pool(shape).take(pages.meta())?;
-        // SAFETY: a block of the pool for this shape, ours alone.
-        let sheaf = unsafe { Sheaf::in_block(pages.meta().at(index).cast().as_ptr(), shape) };
-        self.bump(Stat::SheafAlloc, 1);
-        Some((Stack::of(&sheaf, shape), Store::Block))
-    }
-
-    fn oversize_pages(&self, n: u32) -> Option<(Stack, Store)> {
-        let run = self.cache.arena.alloc_pages(n as usize * size_of::<*mut u8>())?;
-        self.bump(Stat::SheafAlloc, 1);
-        Some((Stack { objects: run.cast(), len: 0, capacity: n }, Store::Pages))
-    }
-
-    /// Gives the memory of an oversize sheaf back, whose objects have gone elsewhere.
-    fn free_oversize(&self, stack: &Stack, store: Store) {
-        let arena = self.cache.arena;
-        self.bump(Stat::SheafFree, 1);
-        if store == Store::Pages {
-            // SAFETY: the sheaf's own pages, which nobody uses any more.
-            let given = unsafe { arena.free_pages(stack.objects.cast()) };
-            assert!(given.is_ok(), "the pages of a sheaf were free already: the page bitmap is corrupt");
-            return;
-        }
-        let shape = Shape::new(stack.capacity);
-        let block = shape.base(stack.objects.as_ptr().cast());
-        // SAFETY: a block is not null.
-        let index = arena.pages.meta().index_of(unsafe { NonNull::new_unchecked(block.cast()) });
-        arena.sheaf_pool(shape).put(arena.pages.meta(), index);
-    }
-
-    fn end_oversize(&self, stack: &Stack, store: Store) {
+    fn end_oversize(&self, stack: &Stack) {
         if stack.len > 0 {
             self.bump(Stat::SheafFlush, u64::from(stack.len));
-            self.free_grouped(stack.full().iter().rev().copied());
+            self.free_grouped(stack.all().iter().rev().copied());
         }
-        self.free_oversize(stack, store);
+        stack.free(self);
         self.count_sheaf(Stat::SheafReturnOversize);
     }
 
     /// A sheaf comes back: it becomes the spare where there is none, else goes full to the barn, else to the slabs and its pool.
     fn take_back(mut self, stack: &mut Stack, node: NodeId) {
-        let sheaf = match self.put_as_spare(stack.sheaf(), node) {
-            Ok(()) => return self.count_sheaf(Stat::SheafReturnFast),
-            Err(sheaf) => sheaf,
-        };
-        self.count_sheaf(Stat::SheafReturnSlow);
-        self.put_full_or_flush(sheaf, stack, node);
+        let fast = self.put_as_spare(stack, node);
+        self.count_sheaf(if fast { Stat::SheafReturnFast } else { Stat::SheafReturnSlow });
+        if !fast {
+            self.put_full_or_flush(stack, node);
+        }
     }
 
-    fn put_as_spare(&mut self, sheaf: Sheaf, node: NodeId) -> Result<(), Sheaf> {
+    fn put_as_spare(&mut self, stack: &Stack, node: NodeId) -> bool {
         let (slots, backend) = (self.cache.slots(), self.cache.backend);
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; the sheaf is ours until the commit.
             let pair = unsafe { backend.pair(slots, self.cpu) };
             if pair.is_stopped() || !pair.spare.is_null() || self.home() != node {
-                break;
+                return false;
             }
+            let sheaf = stack.sheaf(self.cache.shape);
             // SAFETY: as above.
             if unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.main, spare: sheaf.cursor() }) } {
-                return Ok(());
+                return true;
             }
             self.cpu = backend.cpu();
         }
-        Err(sheaf)
+        false
     }
 
-    fn put_full_or_flush(&self, mut sheaf: Sheaf, stack: &mut Stack, node: NodeId) {
-        if self.cache.barn(node).full(self.cache.form()) < self.cache.full_limit {
-            let missing = sheaf.room(self.cache.shape);
-            if missing > 0 {
-                let mut places = stack.room().iter_mut();
-                let got = self.take_partial(node, missing, |object| {
-                    if let Some(place) = places.next() {
-                        *place = object;
-                    }
-                });
-                self.bump(Stat::SheafRefill, u64::from(got));
-                stack.len += got;
-                sheaf = stack.sheaf();
-            }
-            if sheaf.room(self.cache.shape) == 0 {
-                self.bump(Stat::BarnPut, 1);
-                return self.put_in_barn(node, sheaf);
-            }
+    fn put_full_or_flush(&self, stack: &mut Stack, node: NodeId) {
+        let full = self.cache.barn(node).full(self.cache.form());
+        if full < self.cache.full_limit && self.fill_from_partial(stack, node) {
+            self.bump(Stat::BarnPut, 1);
+            self.put_in_barn(node, stack.sheaf(self.cache.shape));
+            return;
         }
-        self.bump(Stat::BarnPutFail, 1);
+        self.bump(Stat::BarnPutFail, u64::from(full >= self.cache.full_limit));
+        let mut sheaf = stack.sheaf(self.cache.shape);
         self.flush(&mut sheaf);
         self.drop_sheaf(sheaf);
+    }
+
+    /// Fills a sheaf from what slabs there are; whether it is full then.
+    fn fill_from_partial(&self, stack: &mut Stack, node: NodeId) -> bool {
+        let missing = stack.capacity - stack.len;
+        if missing > 0 {
+            let mut places = stack.room().iter_mut();
+            let got = self.take_partial(node, missing, |object| {
+                if let Some(place) = places.next() {
+                    *place = object;
+                }
+            });
+            self.bump(Stat::SheafRefill, u64::from(got));
+            stack.grow(got);
+        }
+        stack.len == stack.capacity
     }
 }

@@ -40,6 +40,7 @@ pub(crate) use block_pool::{BlockPool, MetaLinks};
 pub(crate) use config::PagesConfig;
 pub(crate) use ids::{NodeId, Order, PAGE_SIZE, PageIndex};
 pub(crate) use map::{MapWord, PageKind};
+pub(crate) use meta::UNIT;
 pub use source::{FailSwitch, Source};
 pub(crate) use store::Pages;
 
