@@ -9,8 +9,11 @@
 //! barn of the node where it was got; a return fills it up from partial slabs only, for who gives back asks for no memory.
 
 use super::alloc::finish;
-use super::construct::{Failed, outcome};
+use super::ask::may_alloc;
+use super::callbacks;
+use super::construct::{Failed, check_alloc, outcome, zero_refused};
 use super::header::Cache;
+use super::hooks::{set_ctor_error, take_ctor_error};
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use super::slabs::At;
@@ -52,26 +55,30 @@ impl RawCache {
     /// oversize one for `n`, all objects or none.
     ///
     /// # Errors
-    /// [`Error::BadArgument`] when `n` is 0 or above `u32::MAX`; [`Error::OutOfMemory`], and nothing is lost. Where a
-    /// constructor failed, [`crate::take_ctor_error`] says how.
+    /// [`Error::BadArgument`] when `n` is 0 or above `u32::MAX`; [`Error::OutOfMemory`], and nothing is lost; [`Error::Ctor`]
+    /// where a constructor failed ([`crate::take_ctor_error`] has its own error) and [`Error::Reentry`] where one runs.
     pub fn prefill(self, flags: AllocFlags, n: usize) -> Result<RawPrefilled, Error> {
-        let n = count(self.header(), n)?;
-        let at = At::new(self.header());
-        let lent = at.lend(flags, n);
+        let cache = self.header();
+        let (n, at) = (count(cache, n)?, At::new(cache));
+        let lent = check_alloc(cache, flags).and_then(|()| at.lend(flags, n));
         at.settle();
-        outcome(lent).ok_or_else(|| out_of_memory(self.header()))
+        outcome(lent).ok_or_else(|| failure(cache))
     }
 }
 
 impl RawPrefilled {
-    /// Takes an object; `None` only when the sheaf is empty. Of the options `ZERO` and `ACCOUNT` are honoured.
+    /// Takes an object; `None` only when the sheaf is empty. Of the options `ZERO` and `ACCOUNT` are honoured; but `ZERO` is
+    /// refused, as by [`RawCache::alloc`], where objects are constructed.
     #[inline]
     #[must_use]
     pub fn alloc(&mut self, flags: AllocFlags) -> Option<NonNull<u8>> {
-        let object = self.stack.pop()?;
         let cache = self.cache.header();
+        if flags.contains(AllocFlags::ZERO) && cache.hooks.is_some() {
+            return outcome(Err(Failed::from(zero_refused(cache))));
+        }
+        let object = self.stack.pop()?;
         At::new(cache).bump(Stat::AllocPrefilled, 1);
-        Some(if flags.is_empty() { object } else { finish(cache, object, flags) })
+        if flags.is_empty() { Some(object) } else { finish(cache, object, flags) }
     }
 
     /// Objects that are left in it: as many [`RawPrefilled::alloc`]s cannot fail.
@@ -119,10 +126,14 @@ impl RawPrefilled {
             return Ok(());
         }
         let (mut at, before) = (At::new(cache), self.stack.len);
-        let filled = self.stack.fill(&mut at, flags, wanted);
+        let missing = wanted.saturating_sub(before) as usize;
+        let filled = match check_alloc(cache, flags) {
+            Ok(()) if missing > 0 && !may_alloc(cache, missing) => Ok(None),
+            checked => checked.and_then(|()| self.stack.fill(&mut at, flags, wanted)),
+        };
         at.bump(Stat::SheafPrefillObjects, u64::from(self.stack.len - before));
         at.settle();
-        outcome(filled).ok_or_else(|| out_of_memory(cache))
+        outcome(filled).ok_or_else(|| failure(cache))
     }
 
     /// Returns the sheaf and what is left in it; the same as dropping it.
@@ -133,6 +144,11 @@ impl Drop for RawPrefilled {
     fn drop(&mut self) {
         let at = At::new(self.cache.header());
         at.bump(Stat::SheafReturnObjects, u64::from(self.stack.len));
+        if callbacks::wait(at.cache) {
+            while let Some(object) = self.stack.pop() {
+                let _queued = callbacks::queue_free(at.cache, object, flush_one);
+            }
+        }
         if self.stack.is_oversize() {
             at.end_oversize(&self.stack);
         } else {
@@ -152,9 +168,31 @@ fn count(cache: &Cache, n: usize) -> Result<u32, Error> {
     })
 }
 
+/// Why there is no sheaf. What a constructor said stays there for [`crate::take_ctor_error`].
 #[cold]
-fn out_of_memory(cache: &Cache) -> Error {
-    Error::OutOfMemory { cache: cache.name().to_owned(), what: "a prefilled sheaf" }
+fn failure(cache: &Cache) -> Error {
+    let name = || cache.name().to_owned();
+    let Some(error) = take_ctor_error() else {
+        return Error::OutOfMemory { cache: name(), what: "a prefilled sheaf" };
+    };
+    let found = match error.0.downcast_ref::<Error>() {
+        Some(refused) => refused.clone(),
+        None => {
+            let text = error.0.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| error.0.downcast_ref::<&str>().copied());
+            Error::Ctor { cache: name(), message: text.unwrap_or("no text").to_owned() }
+        }
+    };
+    set_ctor_error(Some(error));
+    found
+}
+
+/// Gives an object of a returned sheaf back, which had to wait for the end of a callback.
+fn flush_one(cache: &Cache, object: NonNull<u8>) {
+    let at = At::new(cache);
+    at.bump(Stat::SheafFlush, 1);
+    at.free_to_slab(object.as_ptr());
+    at.settle();
 }
 
 impl At<'_> {
@@ -164,6 +202,9 @@ impl At<'_> {
     }
 
     fn lend(mut self, flags: AllocFlags, n: u32) -> Result<Option<RawPrefilled>, Failed> {
+        if !may_alloc(self.cache, n as usize) {
+            return Ok(None);
+        }
         if n > self.cache.shape.capacity {
             return self.lend_oversize(flags, n);
         }

@@ -49,7 +49,7 @@ impl RawCache {
             at.bump(Stat::FreeSlowpath, queued.len() as u64);
             at.free_grouped(queued.iter().map(|object| object.as_ptr()));
             let released = release_slabs(cache);
-            if cache.nodes().all(|node| cache.node(node).slabs() == 0) {
+            if cache.nodes().all(|node| cache.node(node).slabs() == 0) && self.stats().prefilled == 0 {
                 break;
             }
             // A cache that is busy says so before anybody waits for a reader; for a destructor that runs, it waits.
