@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -34,7 +35,10 @@ def test_the_stub_is_true(tmp_path):
 
 def test_everything_public_is_exported():
     for name in haybarn.__all__:
-        assert getattr(haybarn, name) is getattr(haybarn._core, name)
+        thing = getattr(haybarn, name)
+        for part in thing.__all__ if inspect.ismodule(thing) else [name]:
+            assert getattr(thing if inspect.ismodule(thing) else haybarn, part) is getattr(haybarn._core, part)
+        assert not inspect.ismodule(thing) or thing.__doc__
     assert haybarn.__doc__
 
 

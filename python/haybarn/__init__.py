@@ -12,6 +12,7 @@ the errors under `HaybarnError`; none of them can corrupt memory. Everything her
 
 from __future__ import annotations
 
+from haybarn import fault_inject
 from haybarn._core import (
     BadArgumentError,
     CacheBusyError,
@@ -54,6 +55,7 @@ __all__ = [
     "WrongCacheError",
     "__version__",
     "caches",
+    "fault_inject",
     "geometry",
     "info",
     "slabinfo",

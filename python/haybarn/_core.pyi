@@ -154,6 +154,33 @@ def caches() -> dict[str, KmemCache]: ...
 def stats() -> dict[str, dict[str, int]]: ...
 def slabinfo() -> str: ...
 
+# Failures on demand, for haybarn.fault_inject.
+@final
+class FaultInjection:
+    @property
+    def fired(self) -> int: ...
+    @property
+    def active(self) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exc_info: object) -> None: ...
+
+def fail_page_alloc(
+    probability: float = 1.0,
+    interval: int = 1,
+    times: int | None = None,
+    space: int = 0,
+    this_thread: bool = False,
+) -> FaultInjection: ...
+def fail_slab(
+    cache: KmemCache | None = None,
+    probability: float = 1.0,
+    interval: int = 1,
+    times: int | None = None,
+    space: int = 0,
+    this_thread: bool = False,
+) -> FaultInjection: ...
+def active_faults() -> list[str]: ...
+
 # The lab's stress, for haybarn.lab.stress.
 @final
 class StressField:

@@ -47,6 +47,8 @@ def shown(name: str, value: object) -> object:
     """A fact as the table shows it: bytes in the largest unit that keeps them whole, everything else as it is."""
     if isinstance(value, bool | None):
         return value
+    if isinstance(value, list):
+        return "\n".join(value) or "none"
     if name.endswith("_bytes") and isinstance(value, int) and value:
         power = min((value & -value).bit_length() - 1, 30) // 10
         return f"{value >> 10 * power} {('bytes', 'KiB', 'MiB', 'GiB')[power]}"

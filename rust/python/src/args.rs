@@ -67,6 +67,27 @@ impl Args<'_, '_> {
         self.number("n", value, || format!("0 to {} objects", isize::MAX))
     }
 
+    pub(crate) fn probability(&self, value: &Given<'_>) -> PyResult<f64> {
+        let Some(value) = &value.0 else { return Ok(1.0) };
+        value.extract::<f64>().map_err(|error| {
+            let is_huge = error.is_instance_of::<PyOverflowError>(self.py);
+            if is_huge { self.bad("probability", "a huge number", "0 to 1") } else { error }
+        })
+    }
+
+    pub(crate) fn interval(&self, value: &Given<'_>) -> PyResult<u64> {
+        value.0.as_ref().map_or(Ok(1), |value| self.number("interval", value, || format!("1 to {}", u64::MAX)))
+    }
+
+    pub(crate) fn space(&self, value: &Given<'_>) -> PyResult<u64> {
+        self.number_or_zero("space", value, || format!("0 to {} bytes", u64::MAX))
+    }
+
+    pub(crate) fn times(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
+        let legal = || format!("None, or 0 to {}", u64::MAX - 1);
+        value.map(|value| self.number("times", value, legal)).transpose()
+    }
+
     /// An `int` or a `SlabFlags`; a bit that no flag has is an error, a flag that caches do not take yet is the core's.
     pub(crate) fn flags(&self, value: &Given<'_>) -> PyResult<SlabFlags> {
         let legal = || format!("SlabFlags, bits of {:#x}", SlabFlags::all().bits());

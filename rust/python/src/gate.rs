@@ -35,7 +35,7 @@ const SHARDS: usize = 16;
 #[cfg(not(Py_GIL_DISABLED))]
 const SHARDS: usize = 1;
 
-#[repr(align(64))]
+#[cfg_attr(Py_GIL_DISABLED, repr(align(64)))]
 struct Shard {
     /// Calls that allocate, and all others but those that free.
     allocs: Published,

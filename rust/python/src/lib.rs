@@ -3,6 +3,7 @@
 mod args;
 mod cache;
 mod errors;
+mod fault;
 mod flags;
 mod gate;
 mod geometry;
@@ -43,6 +44,7 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     object::refuse_subinterpreters(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
+    fault::register(module)?;
     flags::register(module)?;
     object::register(module)?;
     object::install(&module.py().get_type::<cache::KmemCache>())?;

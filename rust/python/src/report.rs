@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::cache::Stats;
-use crate::{errors, registry};
+use crate::{errors, fault, registry};
 
 /// One cache's counters and sums as a dict.
 pub(crate) fn stats<'py>(py: Python<'py>, found: &Stats) -> PyResult<Bound<'py, PyDict>> {
@@ -67,6 +67,7 @@ pub(crate) fn info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("used_bytes", found.used)?;
     dict.set_item("dirty_free_bytes", found.dirty_free)?;
     dict.set_item("metadata_bytes", found.metadata)?;
+    dict.set_item("fault_injection", fault::active_faults(py))?;
     Ok(dict)
 }
 

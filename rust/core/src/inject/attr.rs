@@ -33,9 +33,11 @@ fn bad(argument: &'static str, value: impl ToString, legal: &str) -> Error {
 }
 
 impl FaultAttr {
+    /// Whether the parameters are in their ranges; who starts a fault asks this too.
+    ///
     /// # Errors
     /// [`Error::BadArgument`] naming the parameter that is out of range.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         if !(0.0..=1.0).contains(&self.probability) {
             return Err(bad("probability", self.probability, "0 to 1"));
         }

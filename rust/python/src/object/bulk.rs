@@ -52,10 +52,9 @@ pub(crate) fn alloc_many<'py>(
         match made {
             Some(object) => shells.push(object),
             None => {
-                let error = PyErr::fetch(py);
                 // SAFETY: these have no wrapper yet; the others go with theirs.
                 unsafe { this.guarded.free_bulk(py, &mut addresses[done..], DETACH_ABOVE) };
-                return Err(error);
+                return Err(this.out_of_memory(py, n));
             }
         }
     }

@@ -79,7 +79,10 @@ unsafe extern "C" fn alloc(
         }
     }
     // SAFETY: attached, and the type is ready since the module is.
-    let Some(shell) = (unsafe { shells::new(slots::type_object()) }) else { return ptr::null_mut() };
+    let Some(shell) = (unsafe { shells::new(slots::type_object()) }) else {
+        raise(py, this.out_of_memory(py, 1));
+        return ptr::null_mut();
+    };
     let address = match this.guarded.alloc(flags) {
         Ok(Some(address)) => address,
         // SAFETY: attached; the shell is ours.

@@ -4,11 +4,12 @@
 
 use std::ptr::NonNull;
 
+use haybarn::fault::{Point, request};
 use pyo3::ffi;
 
 use super::layout::SlabObject;
 
-/// A new instance of `class` with its Python head in place and nothing else; `None` with a `MemoryError` set.
+/// A new instance of `class` with its Python head in place and nothing else; `None` when memory is out, and no error is set.
 ///
 /// # Safety
 /// The interpreter is attached; `class` is the ready type of `SlabObject`.
@@ -28,13 +29,11 @@ pub(super) unsafe fn new(class: *mut ffi::PyTypeObject) -> Option<NonNull<SlabOb
 
 #[cold]
 unsafe fn allocate() -> Option<NonNull<SlabObject>> {
-    // SAFETY: the interpreter is attached.
-    let memory = NonNull::new(unsafe { ffi::PyObject_Malloc(size_of::<SlabObject>()) }.cast());
-    if memory.is_none() {
-        // SAFETY: the interpreter is attached.
-        unsafe { ffi::PyErr_NoMemory() };
+    if !request(Point::Wrapper, size_of::<SlabObject>()) {
+        return None;
     }
-    memory
+    // SAFETY: the interpreter is attached.
+    NonNull::new(unsafe { ffi::PyObject_Malloc(size_of::<SlabObject>()) }.cast())
 }
 
 /// Takes the memory of a dead instance back.
