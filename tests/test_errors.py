@@ -21,6 +21,7 @@ BUILTINS = {
     "OutOfMemoryError": MemoryError,
     "ObjectInUseError": BufferError,
     "UnavailableError": RuntimeError,
+    "ReentryError": RuntimeError,
 }
 
 

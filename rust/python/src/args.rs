@@ -119,6 +119,14 @@ impl Args<'_, '_> {
         value.0.as_ref().map_or_else(|| Ok(T::default()), |value| self.number(argument, value, legal))
     }
 
+    /// Something that can be called, or nothing.
+    pub(crate) fn callable(&self, argument: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match value {
+            Some(value) if !value.is_callable() => Err(self.wrong_type(argument, "callable or None", value)),
+            _ => Ok(()),
+        }
+    }
+
     #[cold]
     fn bad(&self, argument: &str, value: &str, legal: &str) -> PyErr {
         let of = if self.cache.is_empty() { String::new() } else { format!("cache '{}': ", self.cache) };

@@ -2,12 +2,16 @@
 //! `methods.rs`, the two hot ones in `object/`.
 #![forbid(unsafe_code)]
 
-use haybarn::{Arena, CacheArgs, CacheInfo, CacheStats, Error, RawCache, SlabFlags, Stat};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use haybarn::{AllocFlags, Arena, CacheArgs, CacheInfo, CacheStats, DtorMode, Error, RawCache, SlabFlags, Stat};
 use pyo3::prelude::*;
 
 use crate::errors::{self, Kind};
 use crate::gate::Does;
-use crate::guarded::{Gone, Guarded};
+use crate::guarded::{Gone, Guarded, NoObject};
+use crate::lifetimes::{Lifetimes, inside};
 
 /// A cache of objects of one size; see the stub for its Python documentation.
 #[pyclass(frozen, weakref, immutable_type, module = "haybarn")]
@@ -47,16 +51,26 @@ impl Stats {
 
 impl KmemCache {
     /// Creates the cache in the process's arena.
-    pub(crate) fn create(name: &str, size: usize, args: &CacheArgs, serial: u64) -> Result<Self, Error> {
+    pub(crate) fn create(
+        name: &str,
+        size: usize,
+        args: &CacheArgs,
+        serial: u64,
+        lifetimes: Option<Arc<Lifetimes>>,
+    ) -> Result<Self, Error> {
         // What PANIC means to Python is an exception, which every failure is.
-        let calm = CacheArgs { flags: args.flags - SlabFlags::PANIC, count_hits: false, ..args.clone() };
+        let mut calm = CacheArgs { flags: args.flags - SlabFlags::PANIC, count_hits: false, ..args.clone() };
+        if let Some(lifetimes) = &lifetimes {
+            calm.dtor_mode = DtorMode::Manual;
+            calm.private_bytes = if lifetimes.constructs() { Lifetimes::PRIVATE_BYTES } else { 0 };
+        }
         let arena = Arena::global()?;
         let raw = RawCache::create(arena, name, size, &calm)?;
         let mut info = raw.info();
         info.flags |= args.flags;
         Ok(Self {
             // The core's own counting of hits costs more than the rest of its fast path; see `gate`.
-            guarded: Guarded::new(raw, args.count_hits && !info.counts_hits),
+            guarded: Guarded::new(raw, args.count_hits && !info.counts_hits, lifetimes),
             name: info.name.clone(),
             object_size: info.object_size,
             slab_size: info.slab_size,
@@ -72,6 +86,11 @@ impl KmemCache {
         Ok(Stats { hits: self.guarded.tally(), core })
     }
 
+    /// Whether this may be done here: not in the cache's own callbacks.
+    pub(crate) fn check_outside(&self, py: Python<'_>, what: &'static str) -> PyResult<()> {
+        self.guarded.lifetimes().map_or(Ok(()), |lifetimes| inside::check(py, &lifetimes.identity, what))
+    }
+
     /// Runs `call` with the core cache, which is not destroyed meanwhile.
     pub(crate) fn inside<R>(&self, py: Python<'_>, call: impl FnOnce(RawCache) -> R) -> PyResult<R> {
         self.guarded.enter(py, Does::Alloc, true, |raw, _| call(raw)).map_err(|gone| self.gone(py, gone))
@@ -85,8 +104,48 @@ impl KmemCache {
                 format!("cache '{}' is closed: it was left by `with` and gives out no new objects", self.name)
             }
             Gone::Destroyed => format!("cache '{}' is destroyed: create it again under this name", self.name),
+            Gone::Inside => return inside::would_wait(py, &self.name),
         };
         errors::error(py, Kind::CacheDestroyed, text)
+    }
+
+    /// Whether an allocation is legal here: not in a destructor, not in this cache's callbacks, and no zeros over what a
+    /// constructor wrote.
+    pub(crate) fn check_alloc(&self, py: Python<'_>, flags: AllocFlags) -> PyResult<()> {
+        inside::check_alloc(py, self.serial, &self.name)?;
+        if flags.contains(AllocFlags::ZERO) && self.guarded.lifetimes().is_some_and(Lifetimes::constructs) {
+            let legal = "False in a cache with a constructor, whose objects keep what it wrote";
+            let text = format!("cache '{}': zero = True is not legal: {legal}", self.name);
+            return Err(errors::error(py, Kind::BadArgument, text));
+        }
+        Ok(())
+    }
+
+    /// One object, after the short way was barred.
+    #[cold]
+    pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> PyResult<NonNull<u8>> {
+        self.check_alloc(py, flags)?;
+        let found = self.guarded.alloc_gated(py, flags).map_err(|gone| self.gone(py, gone))?;
+        found.map_err(|why| self.no_object(py, 1, why))
+    }
+
+    /// The error after the core had no object: what a constructor raised, or memory that is not to be had.
+    #[cold]
+    pub(crate) fn no_object(&self, py: Python<'_>, objects: usize, why: NoObject) -> PyErr {
+        match why.0.map(|failed| failed.0.downcast::<PyErr>()) {
+            None => self.out_of_memory(py, objects),
+            Some(Ok(raised)) => *raised,
+            Some(Err(other)) => match other.downcast::<Error>() {
+                Ok(error) => errors::from_core(py, *error),
+                Err(_) => self.out_of_memory(py, objects),
+            },
+        }
+    }
+
+    /// The error after there was no wrapper: see `object/shells.rs`.
+    #[cold]
+    pub(crate) fn no_wrapper(&self, py: Python<'_>, objects: usize) -> PyErr {
+        self.check_alloc(py, AllocFlags::empty()).err().unwrap_or_else(|| self.out_of_memory(py, objects))
     }
 
     /// The error for memory that is not to be had.

@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     OutOfMemory,
     ObjectInUse,
     Unavailable,
+    Reentry,
 }
 
 struct Row {
@@ -56,6 +57,7 @@ const ROWS: &[Row] = rows! {
     OutOfMemory "OutOfMemoryError" PyMemoryError "Memory for an object or a cache is not to be had.";
     ObjectInUse "ObjectInUseError" PyBufferError "An object cannot be freed: memoryviews of it are live.";
     Unavailable "UnavailableError" PyRuntimeError "What was asked for does not exist on this machine.";
+    Reentry "ReentryError" PyRuntimeError "A constructor or destructor asked a cache for something that could lead back into it.";
 };
 
 static TYPES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
@@ -116,6 +118,7 @@ pub(crate) fn from_core(py: Python<'_>, mut error: Error) -> PyErr {
         Error::WrongCache { .. } => Kind::WrongCache,
         Error::Corruption { .. } => Kind::Corruption,
         Error::Unavailable { .. } => Kind::Unavailable,
+        Error::Reentry { .. } => Kind::Reentry,
         // Static caches' own, and what later versions add: the base class fits every one.
         _ => Kind::Haybarn,
     };

@@ -2,13 +2,15 @@
 //! inside a destroyed one) is kept here, for every Python thread.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Duration;
 
 use haybarn::sync::Published;
-use haybarn::{AllocFlags, Error, RawCache};
+use haybarn::{AllocFlags, CtorError, Error, RawCache};
 use pyo3::Python;
 
 use crate::gate::{Does, Gate, Pass, Refused};
+use crate::lifetimes::{Identity, Lifetimes, inside, later};
 
 /// How long a caller sleeps, detached from the interpreter, before it looks at a busy gate again.
 const NAP: Duration = Duration::from_micros(50);
@@ -20,7 +22,12 @@ pub(crate) enum Gone {
     Closed,
     /// Its memory has gone back.
     Destroyed,
+    /// It is to be waited for, and this thread is inside of a constructor or destructor that others may be waiting for.
+    Inside,
 }
+
+/// The core had no object: memory is out, or a constructor failed.
+pub(crate) struct NoObject(pub(crate) Option<CtorError>);
 
 /// A core cache and its gate.
 pub(crate) struct Guarded {
@@ -33,13 +40,42 @@ pub(crate) struct Guarded {
     /// Objects that were live when a destroyer was last refused, less those freed since by calls that found a flag up: on a
     /// closed cache, the objects that are live.
     left: Published,
+    /// Constructor, destructor and payloads. Then every call is a long one: it may run Python code.
+    lifetimes: Option<Arc<Lifetimes>>,
 }
 
 impl Guarded {
     /// Takes the core cache over; nobody else may destroy it.
-    pub(crate) fn new(raw: RawCache, count: bool) -> Self {
+    pub(crate) fn new(raw: RawCache, count: bool, lifetimes: Option<Arc<Lifetimes>>) -> Self {
         let zero = || Published::new(0);
-        Self { raw, gate: Gate::new(), counted: count, destroyed: zero(), left: zero() }
+        Self { raw, gate: Gate::new(lifetimes.is_some()), counted: count, destroyed: zero(), left: zero(), lifetimes }
+    }
+
+    /// Constructor, destructor and payloads, if the cache has any.
+    pub(crate) fn lifetimes(&self) -> Option<&Lifetimes> {
+        self.lifetimes.as_deref()
+    }
+
+    /// Runs the destructors of slabs that have died since.
+    pub(crate) fn reap(&self, py: Python<'_>) {
+        if let Some(lifetimes) = self.lifetimes().filter(|lifetimes| lifetimes.may_reap()) {
+            // A cache that is gone has run them all.
+            let _gone = self.enter(py, Does::Alloc, true, |raw, _| {
+                raw.reap();
+                // Their grace period is not over: another call looks again.
+                if raw.has_dead() {
+                    lifetimes.slab_died();
+                }
+            });
+        }
+    }
+
+    /// Does at the end of a call what it may have caused.
+    pub(crate) fn settle(&self, py: Python<'_>) {
+        if self.lifetimes.is_some() && !inside::anything() {
+            self.reap(py);
+            later::run(py);
+        }
     }
 
     /// One object, or `None` when memory is out; `Err` when the short way is barred (see [`Guarded::alloc_gated`]).
@@ -54,12 +90,14 @@ impl Guarded {
 
     /// [`Guarded::alloc`] for those whom it turned away: waits for a destroyer, then tries once more.
     #[cold]
-    pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> Result<Option<NonNull<u8>>, Gone> {
-        self.enter(py, Does::Alloc, false, |raw, pass| {
+    pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> Result<Result<NonNull<u8>, NoObject>, Gone> {
+        let found = self.enter(py, Does::Alloc, false, |raw, pass| {
             let object = raw.alloc(flags);
             pass.count(usize::from(object.is_some()));
-            object
-        })
+            object.ok_or_else(|| self.no_object())
+        });
+        self.settle(py);
+        found
     }
 
     /// Gives one object back.
@@ -83,6 +121,10 @@ impl Guarded {
     /// As [`Guarded::free`].
     #[cold]
     unsafe fn free_gated(&self, py: Python<'_>, object: NonNull<u8>) {
+        // SAFETY: the caller's promise.
+        if unsafe { self.free_later(py, object) } {
+            return;
+        }
         let left = self.leave(py, 1, |raw| {
             // SAFETY: the caller's promise.
             unsafe { raw.free(object) }
@@ -90,11 +132,34 @@ impl Guarded {
         self.freed_on_closed(py, left);
     }
 
+    /// Inside of a callback a free of a cache with callbacks is put off.
+    ///
+    /// # Safety
+    /// As [`Guarded::free`], if it gives back true.
+    unsafe fn free_later(&self, py: Python<'_>, object: NonNull<u8>) -> bool {
+        let Some(lifetimes) = self.lifetimes.as_ref().filter(|_| inside::anything()) else { return false };
+        let Some(owner) = lifetimes.owner(py) else { return false };
+        let (owner, this) = (owner.unbind(), std::ptr::from_ref(self));
+        later::put_off(move |py| {
+            // SAFETY: the caller's promise; a cache does not move, and the reference keeps it.
+            unsafe { (*this).free(py, object) };
+            drop(owner.into_bound(py));
+        });
+        true
+    }
+
     /// Gives many objects back in one call; lets go of the GIL when there are more than `detach_above`.
     ///
     /// # Safety
     /// Each object is live, of this cache, in the slice once, and the caller's alone to free.
     pub(crate) unsafe fn free_bulk(&self, py: Python<'_>, objects: &mut [*mut u8], detach_above: usize) {
+        if self.lifetimes.is_some() && inside::anything() {
+            for &mut object in objects {
+                // SAFETY: the caller's promise; objects are not null.
+                unsafe { self.free(py, NonNull::new_unchecked(object)) };
+            }
+            return;
+        }
         let n = objects.len();
         let list = Objects(objects);
         let left = self.leave(py, n, move |raw| {
@@ -107,24 +172,34 @@ impl Guarded {
         self.freed_on_closed(py, left);
     }
 
-    /// Fills `out` with new objects, all or none (`Ok(false)`: memory is out).
+    /// Why the core had no object just now.
+    fn no_object(&self) -> NoObject {
+        NoObject(self.lifetimes.as_ref().and_then(|_| haybarn::take_ctor_error()))
+    }
+
+    /// Fills `out` with new objects, all or none.
     pub(crate) fn alloc_bulk(
         &self,
         py: Python<'_>,
         flags: AllocFlags,
         out: &mut [*mut u8],
         detach_above: usize,
-    ) -> Result<bool, Gone> {
+    ) -> Result<Result<(), NoObject>, Gone> {
         let n = out.len();
         let list = Objects(out);
-        self.enter(py, Does::Alloc, false, move |raw, pass| {
+        // A constructor needs the GIL.
+        let detaches = n > detach_above && self.lifetimes.is_none();
+        let filled = self.enter(py, Does::Alloc, false, move |raw, pass| {
             let work = move || raw.alloc_bulk(flags, list.whole());
-            let filled = if n > detach_above { py.detach(work) } else { work() };
-            if filled {
-                pass.count(n);
+            let filled = if detaches { py.detach(work) } else { work() };
+            if !filled {
+                return Err(self.no_object());
             }
-            filled
-        })
+            pass.count(n);
+            Ok(())
+        });
+        self.settle(py);
+        filled
     }
 
     /// Objects allocated and freed by Python so far, if they are counted.
@@ -141,13 +216,17 @@ impl Guarded {
         closed: bool,
         call: impl FnOnce(RawCache, &Pass<'_>) -> R,
     ) -> Result<R, Gone> {
+        // A destroyer waits for who is inside already.
+        let again = self.identity().is_some_and(|cache| inside::of(cache));
         let pass = loop {
-            match self.gate.enter(does, closed) {
+            match self.gate.enter(does, closed, again) {
                 Ok(pass) => break pass,
+                Err(Refused::Busy) if inside::must_not_wait() => return Err(Gone::Inside),
                 Err(Refused::Busy) => nap(py),
                 Err(Refused::Closed) => return Err(self.gone()),
             }
         };
+        let _inside = self.identity().map(|cache| inside::call(cache, pass.word()));
         if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw, &pass)) }
     }
 
@@ -164,17 +243,18 @@ impl Guarded {
     }
 
     /// Closes the cache to new objects and destroys it if none is live; gives back how many are.
-    pub(crate) fn close(&self, py: Python<'_>) -> Result<u64, Error> {
+    pub(crate) fn close(&self, py: Python<'_>) -> Result<Result<u64, Error>, Gone> {
         match self.alone(py, true, RawCache::destroy_alone) {
-            Some(Err(Error::CacheBusy { live, .. })) => Ok(live),
-            Some(Err(other)) => Err(other),
-            Some(Ok(())) | None => Ok(0),
+            Ok(Err(Error::CacheBusy { live, .. })) => Ok(Ok(live)),
+            Ok(Err(other)) => Ok(Err(other)),
+            Ok(Ok(())) | Err(Gone::Destroyed) => Ok(Ok(0)),
+            Err(gone) => Err(gone),
         }
     }
 
     /// Destroys the cache, strictly: with live objects it stays as it was.
     pub(crate) fn destroy(&self, py: Python<'_>) -> Result<Result<(), Error>, Gone> {
-        self.alone(py, false, RawCache::destroy_alone).ok_or(Gone::Destroyed)
+        self.alone(py, false, RawCache::destroy_alone)
     }
 
     /// Closed or destroyed?
@@ -194,36 +274,77 @@ impl Guarded {
 
     /// In the child of a fork: forgets the threads that are not there any more.
     pub(crate) fn reset_after_fork(&self) {
-        self.gate.reset_after_fork();
+        let destroyer = self.identity().is_some_and(|cache| inside::is_alone(cache));
+        self.gate.reset_after_fork(inside::stays, destroyer);
+        if let Some(lifetimes) = &self.lifetimes {
+            lifetimes.reset_after_fork();
+        }
     }
 
     /// A closed cache goes with its last object: called by every free that found a flag up, after it has left the gate.
     fn freed_on_closed(&self, py: Python<'_>, left: u64) {
         if left as i64 <= 0 && self.is_closed() {
-            self.alone(py, true, RawCache::destroy_alone);
+            // Done by somebody else, or left to the next free.
+            let _refused = self.alone(py, true, RawCache::destroy_alone);
+        }
+        self.settle(py);
+    }
+
+    fn identity(&self) -> Option<&Arc<Identity>> {
+        self.lifetimes.as_ref().map(|lifetimes| &lifetimes.identity)
+    }
+
+    /// Has the gate to itself, waiting detached until it is so. It does not wait with the gate in its hands for a callback of
+    /// another thread, which may want in here again or somewhere where somebody waits for us.
+    fn own(&self, py: Python<'_>) -> Result<(), Gone> {
+        if self.identity().is_some_and(|cache| inside::of(cache)) {
+            return Err(Gone::Inside);
+        }
+        loop {
+            while !self.gate.try_own() {
+                if inside::must_not_wait() {
+                    return Err(Gone::Inside);
+                }
+                nap(py);
+            }
+            loop {
+                if self.gate.is_quiet() {
+                    return Ok(());
+                }
+                if self.lifetimes().is_some_and(Lifetimes::is_running) {
+                    break;
+                }
+                nap(py);
+            }
+            self.gate.disown(false);
+            if inside::anything() {
+                return Err(Gone::Inside);
+            }
+            nap(py);
         }
     }
 
-    /// Runs `call` with nobody else inside, waiting detached until it is so; `None` if the cache is destroyed already.
+    /// Runs `call` with nobody else inside.
     fn alone(
         &self,
         py: Python<'_>,
         close: bool,
         call: impl FnOnce(RawCache) -> Result<(), Error>,
-    ) -> Option<Result<(), Error>> {
-        while !self.gate.try_own() {
-            nap(py);
-        }
-        while !self.gate.is_quiet() {
-            nap(py);
-        }
-        let result = (!self.is_destroyed()).then(|| call(self.raw));
+    ) -> Result<Result<(), Error>, Gone> {
+        self.own(py)?;
+        let result = if self.is_destroyed() {
+            Err(Gone::Destroyed)
+        } else {
+            let _inside = self.identity().map(inside::alone);
+            Ok(call(self.raw))
+        };
         match &result {
-            Some(Ok(())) => self.destroyed.publish(1),
-            Some(Err(Error::CacheBusy { live, .. })) => self.left.publish(*live),
+            Ok(Ok(())) => self.destroyed.publish(1),
+            Ok(Err(Error::CacheBusy { live, .. })) => self.left.publish(*live),
             _ => (),
         }
         self.gate.disown(close || self.is_destroyed());
+        self.settle(py);
         result
     }
 }

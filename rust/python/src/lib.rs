@@ -2,6 +2,7 @@
 
 mod args;
 mod cache;
+mod construct;
 mod errors;
 mod fault;
 mod flags;
@@ -11,6 +12,7 @@ mod guarded;
 mod lab_bench;
 mod lab_replay;
 mod lab_stress;
+mod lifetimes;
 mod methods;
 mod object;
 mod registry;
@@ -47,7 +49,9 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     fault::register(module)?;
     flags::register(module)?;
     object::register(module)?;
-    object::install(&module.py().get_type::<cache::KmemCache>())?;
+    let class = module.py().get_type::<cache::KmemCache>();
+    object::install(&class)?;
+    construct::install(&class);
     registry::register(module)?;
     lab_bench::register(module)?;
     lab_replay::register(module)?;

@@ -1,23 +1,28 @@
 //! The Python methods of `KmemCache`, but for the two hot ones (`object/hot.rs`).
 #![forbid(unsafe_code)]
 
-use haybarn::{AllocFlags, CacheArgs};
+use std::sync::Arc;
+
+use haybarn::{AllocFlags, CacheArgs, Hooks};
 use pyo3::exceptions::{PyResourceWarning, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::args::{self, Args, Given};
 use crate::cache::KmemCache;
+use crate::construct::Calls;
 use crate::guarded::Gone;
+use crate::lifetimes::{Identity, Lifetimes};
 use crate::{errors, flags, object, registry, report};
 
 #[pymethods]
 impl KmemCache {
     #[new]
     #[pyo3(signature = (name, size, *, align=Given(None), flags=Given(None), sheaf_capacity=Given(None), min_order=Given(None), freeptr_offset=None,
-        count_hits=true))]
+        count_hits=true, ctor=None, dtor=None))]
     #[pyo3(text_signature = "(name, size, *, align=0, flags=0, sheaf_capacity=0, min_order=0, freeptr_offset=None, \
-        count_hits=True)")]
+        count_hits=True, ctor=None, dtor=None)")]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python class")]
     fn new<'py>(
         py: Python<'py>,
@@ -29,11 +34,15 @@ impl KmemCache {
         min_order: Given<'_>,
         freeptr_offset: Option<&Bound<'py, PyAny>>,
         count_hits: bool,
+        ctor: Option<Bound<'py, PyAny>>,
+        dtor: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
         let name = &args::name(name)?;
         let args = Args { py, cache: name };
         let size = args.size(size)?;
-        let args = CacheArgs {
+        args.callable("ctor", ctor.as_ref())?;
+        args.callable("dtor", dtor.as_ref())?;
+        let mut args = CacheArgs {
             align: args.align(&align)?,
             flags: args.flags(&flags)?,
             sheaf_capacity: args.sheaf_capacity(&sheaf_capacity)?,
@@ -42,8 +51,15 @@ impl KmemCache {
             count_hits,
             ..CacheArgs::default()
         };
-        let cache = Self::create(name, size, &args, registry::next_serial(py)).map_err(|e| errors::from_core(py, e))?;
+        let serial = registry::next_serial(py);
+        let lifetimes = (ctor.is_some() || dtor.is_some())
+            .then(|| Arc::new(Lifetimes::new(py, Identity { serial, name: name.clone() }, size, ctor, dtor)));
+        args.hooks = lifetimes.clone().map(|lifetimes| Arc::new(Calls(lifetimes)) as Arc<dyn Hooks>);
+        let cache = Self::create(name, size, &args, serial, lifetimes).map_err(|e| errors::from_core(py, e))?;
         let cache = Bound::new(py, cache)?;
+        if let Some(lifetimes) = cache.get().guarded.lifetimes() {
+            lifetimes.belongs_to(cache.as_any());
+        }
         registry::add(&cache)?;
         Ok(cache)
     }
@@ -102,6 +118,18 @@ impl KmemCache {
         flags::to_python(py, self.info.flags)
     }
 
+    /// The constructor, as given; None without one.
+    #[getter]
+    fn ctor(&self) -> Option<&Py<PyAny>> {
+        self.guarded.lifetimes().and_then(Lifetimes::ctor)
+    }
+
+    /// The destructor, as given; None without one.
+    #[getter]
+    fn dtor(&self) -> Option<&Py<PyAny>> {
+        self.guarded.lifetimes().and_then(Lifetimes::dtor)
+    }
+
     /// A list of n new objects, all or nothing; their bytes are zero if asked.
     #[pyo3(signature = (n, *, zero=false))]
     fn alloc_bulk<'py>(this: &Bound<'py, Self>, n: &Bound<'py, PyAny>, zero: bool) -> PyResult<Bound<'py, PyList>> {
@@ -128,16 +156,21 @@ impl KmemCache {
 
     /// Gives wholly free slabs back; how many.
     fn shrink(&self, py: Python<'_>) -> PyResult<u64> {
-        self.inside(py, |raw| py.detach(|| raw.shrink()))
+        self.check_outside(py, "shrink")?;
+        let released = self.inside(py, |raw| py.detach(|| raw.shrink()));
+        self.guarded.settle(py);
+        released
     }
 
     /// Checks the whole cache; CorruptionError lists what is wrong.
     fn validate(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_outside(py, "validate")?;
         self.inside(py, |raw| py.detach(|| raw.validate()))?.map_err(|error| errors::from_core(py, error))
     }
 
     /// Destroys the cache; with live objects it raises CacheBusyError and stays usable.
     fn destroy(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_outside(py, "destroy")?;
         match self.guarded.destroy(py) {
             Ok(result) => result.map_err(|error| errors::from_core(py, error)),
             Err(gone) => Err(self.gone(py, gone)),
@@ -154,7 +187,9 @@ impl KmemCache {
 
     #[pyo3(signature = (*_exc_info))]
     fn __exit__(&self, py: Python<'_>, _exc_info: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let live = self.guarded.close(py).map_err(|error| errors::from_core(py, error))?;
+        self.check_outside(py, "leaving its `with`")?;
+        let live = self.guarded.close(py).map_err(|gone| self.gone(py, gone))?;
+        let live = live.map_err(|error| errors::from_core(py, error))?;
         if live == 0 {
             return Ok(());
         }
@@ -166,11 +201,15 @@ impl KmemCache {
         PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.guarded.lifetimes().map_or(Ok(()), |lifetimes| lifetimes.traverse(&visit))
+    }
+
     fn __repr__(&self) -> String {
         let state = match (self.guarded.is_closed(), self.guarded.gone()) {
             (false, _) => "",
             (true, Gone::Closed) => ", closed",
-            (true, Gone::Destroyed) => ", destroyed",
+            (true, _) => ", destroyed",
         };
         format!("<haybarn.KmemCache '{}', {} bytes{state}>", self.name, self.object_size)
     }

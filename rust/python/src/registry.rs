@@ -7,6 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::cache::KmemCache;
+use crate::object;
 
 /// A Python dict, because the interpreter keeps those whole across threads and `fork`.
 static CACHES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -65,6 +66,7 @@ pub(crate) fn living(py: Python<'_>) -> PyResult<Vec<Bound<'_, KmemCache>>> {
 /// Run by `os.fork` in the child: threads that were inside a cache are not there any more.
 #[pyfunction]
 fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
+    object::reset_after_fork(py);
     for cache in living(py)? {
         cache.get().guarded.reset_after_fork();
     }

@@ -8,9 +8,11 @@
 
 use haybarn::sync::Published;
 
-/// Bit 63: the memory has gone back to its cache. Bit 62: a bulk free holds the object. Below: buffer exports.
+/// Bit 63: the memory has gone back to its cache. Bit 62: a bulk free holds the object. Bit 61: it is a callback's view of a
+/// slot, which nobody frees; it ends with the callback, by bit 63. Below: buffer exports.
 const FREED: u64 = 1 << 63;
 const CLAIMED: u64 = 1 << 62;
+const VIEW: u64 = 1 << 61;
 
 /// The state word of one object.
 #[repr(transparent)]
@@ -25,12 +27,40 @@ pub(crate) enum Refusal {
     Claimed,
     /// That many buffers (memoryviews, arrays) look into it.
     Exported(u64),
+    /// It is the view of a constructor or destructor that is running.
+    View,
+    /// It was the view of one that has returned.
+    PastView,
 }
 
 impl State {
     /// A live object without exports.
     pub(crate) fn live() -> Self {
         Self(Published::new(0))
+    }
+
+    /// What a constructor or destructor gets to see: as live, but not to be freed.
+    pub(crate) fn view() -> Self {
+        Self(Published::new(VIEW))
+    }
+
+    /// Ends a view: no new exports from now on. How many there are; `pin` is called before the end if there are any then, so
+    /// that who releases the last of them finds what it did.
+    pub(crate) fn end_view(&self, mut pin: impl FnMut()) -> u64 {
+        loop {
+            let seen = self.0.read();
+            if seen != VIEW {
+                pin();
+            }
+            if self.change(seen, seen | FREED) {
+                return seen & !VIEW;
+            }
+        }
+    }
+
+    /// One buffer less; whether it was the last one of a view that has ended.
+    pub(crate) fn unexport_view(&self) -> bool {
+        self.0.take(u64::MAX) == FREED | VIEW | 1
     }
 
     /// Live to freed; the winner owns the memory. Refused while buffers are exported.
@@ -74,6 +104,14 @@ impl State {
         self.0.take(u64::MAX);
     }
 
+    /// Why a use is refused, if it is.
+    pub(crate) fn usable(&self) -> Result<(), Refusal> {
+        match self.0.read() {
+            word if word & FREED != 0 => Err(refusal(word)),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the memory has gone back to its cache.
     #[inline]
     pub(crate) fn is_freed(&self) -> bool {
@@ -110,6 +148,8 @@ impl State {
 
 fn refusal(word: u64) -> Refusal {
     match word {
+        w if w & (FREED | VIEW) == FREED | VIEW => Refusal::PastView,
+        w if w & VIEW != 0 => Refusal::View,
         w if w & FREED != 0 => Refusal::Freed,
         w if w & CLAIMED != 0 => Refusal::Claimed,
         exports => Refusal::Exported(exports),

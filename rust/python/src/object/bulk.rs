@@ -26,6 +26,7 @@ pub(crate) fn alloc_many<'py>(
     flags: AllocFlags,
 ) -> PyResult<Bound<'py, PyList>> {
     let (py, this) = (cache.py(), cache.get());
+    this.check_alloc(py, flags)?;
     // Asking the system for the list would succeed where it overcommits, and the process die of filling it.
     if n.checked_mul(this.slab_size).is_none_or(|bytes| bytes > this.reserved) {
         return Err(this.out_of_memory(py, n));
@@ -36,9 +37,9 @@ pub(crate) fn alloc_many<'py>(
         return Err(this.out_of_memory(py, n));
     }
     addresses.resize(n, ptr::null_mut());
-    if !this.guarded.alloc_bulk(py, flags, &mut addresses, DETACH_ABOVE).map_err(|gone| this.gone(py, gone))? {
-        return Err(this.out_of_memory(py, n));
-    }
+    let filled =
+        this.guarded.alloc_bulk(py, flags, &mut addresses, DETACH_ABOVE).map_err(|gone| this.gone(py, gone))?;
+    filled.map_err(|why| this.no_object(py, n, why))?;
     for (done, &address) in addresses.iter().enumerate() {
         // SAFETY: attached; the address is a live object of this cache and nobody's yet; a new reference to the cache is
         // handed over, and the filled shell is a new reference for us.
@@ -54,7 +55,7 @@ pub(crate) fn alloc_many<'py>(
             None => {
                 // SAFETY: these have no wrapper yet; the others go with theirs.
                 unsafe { this.guarded.free_bulk(py, &mut addresses[done..], DETACH_ABOVE) };
-                return Err(this.out_of_memory(py, n));
+                return Err(this.no_wrapper(py, n));
             }
         }
     }

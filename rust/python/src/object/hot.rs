@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::layout::{SlabObject, kmem_cache, raise};
-use super::{shells, slots};
+use super::{shells, slots, view};
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 
@@ -80,7 +80,7 @@ unsafe extern "C" fn alloc(
     }
     // SAFETY: attached, and the type is ready since the module is.
     let Some(shell) = (unsafe { shells::new(slots::type_object()) }) else {
-        raise(py, this.out_of_memory(py, 1));
+        raise(py, this.no_wrapper(py, 1));
         return ptr::null_mut();
     };
     let address = match this.guarded.alloc(flags) {
@@ -111,13 +111,12 @@ unsafe fn alloc_again(
     failed: Result<Option<NonNull<u8>>, ()>,
 ) -> Option<NonNull<u8>> {
     let again = match failed {
-        Ok(none) => Ok(none),
-        Err(()) => this.guarded.alloc_gated(py, flags),
+        Ok(_none) => Err(this.out_of_memory(py, 1)),
+        Err(()) => this.alloc_gated(py, flags),
     };
     let error = match again {
-        Ok(Some(address)) => return Some(address),
-        Ok(None) => this.out_of_memory(py, 1),
-        Err(gone) => this.gone(py, gone),
+        Ok(address) => return Some(address),
+        Err(error) => error,
     };
     // SAFETY: the caller's promise; nobody has seen the shell.
     unsafe { shells::retire(shell) };
@@ -198,7 +197,7 @@ pub(super) unsafe fn of_cache<'a>(
 ) -> PyResult<&'a SlabObject> {
     // SAFETY: both are live objects.
     unsafe {
-        if ffi::Py_TYPE(object) != slots::type_object() {
+        if ffi::Py_TYPE(object) != slots::type_object() && !view::is_view(object) {
             let given = type_name(&Bound::from_borrowed_ptr(py, object));
             let name = &kmem_cache(py, cache).name;
             return Err(PyTypeError::new_err(format!("cache '{name}': only a SlabObject can be freed, not '{given}'")));

@@ -44,12 +44,27 @@ impl SlabObject {
     /// `shell` is a fresh instance that nobody else knows; `address` is a live object of `cache`, which is a `KmemCache`.
     #[inline]
     pub(super) unsafe fn fill(shell: NonNull<Self>, address: NonNull<u8>, cache: NonNull<ffi::PyObject>) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::fill_as(shell, address, cache, State::live()) };
+    }
+
+    /// [`SlabObject::fill`], for an object that is not simply live.
+    ///
+    /// # Safety
+    /// As there; `address` may be a slot that the core has given to a callback.
+    #[inline]
+    pub(super) unsafe fn fill_as(
+        shell: NonNull<Self>,
+        address: NonNull<u8>,
+        cache: NonNull<ffi::PyObject>,
+        state: State,
+    ) {
         let shell = shell.as_ptr();
         // SAFETY: the shell is this caller's alone and large enough; the fields hold nothing to drop.
         unsafe {
             (&raw mut (*shell).address).write(address);
             (&raw mut (*shell).cache).write(cache);
-            (&raw mut (*shell).state).write(State::live());
+            (&raw mut (*shell).state).write(state);
             (&raw mut (*shell).weakrefs).write(UnsafeCell::new(std::ptr::null_mut()));
         }
     }
@@ -89,6 +104,20 @@ impl SlabObject {
     pub(super) fn refused(&self, py: Python<'_>, refusal: Refusal, freeing: bool) -> PyErr {
         let (name, address) = (&self.cache(py).name, self.address.as_ptr());
         match refusal {
+            Refusal::View => errors::error(
+                py,
+                Kind::ObjectInUse,
+                format!(
+                    "cache '{name}': object at {address:p} is in a constructor's or destructor's hands: it is not for them to free"
+                ),
+            ),
+            Refusal::PastView => errors::error(
+                py,
+                Kind::UseAfterFree,
+                format!(
+                    "cache '{name}': object at {address:p} was lent to a constructor or destructor: it is valid until that returns"
+                ),
+            ),
             Refusal::Exported(n) => errors::error(
                 py,
                 Kind::ObjectInUse,

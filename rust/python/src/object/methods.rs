@@ -7,7 +7,6 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::layout::{SlabObject, raise};
-use crate::state::Refusal;
 
 /// A table that the interpreter reads; its rows hold pointers to constants.
 struct Table<T>(UnsafeCell<T>);
@@ -36,10 +35,15 @@ static METHODS: Table<[ffi::PyMethodDef; 5]> = Table(UnsafeCell::new([
     ffi::PyMethodDef::zeroed(),
 ]));
 
-static ATTRIBUTES: Table<[ffi::PyGetSetDef; 5]> = Table(UnsafeCell::new([
+static ATTRIBUTES: Table<[ffi::PyGetSetDef; 6]> = Table(UnsafeCell::new([
     attribute(c"address", address, c"Where the memory is (UseAfterFreeError once freed)."),
     attribute(c"nbytes", nbytes, c"Bytes of the buffer: the cache's object_size."),
     attribute(c"cache", cache, c"The KmemCache that the object comes from."),
+    attribute(
+        c"payload",
+        payload,
+        c"What the cache's constructor returned for this slot; None without one (UseAfterFreeError once freed).",
+    ),
     attribute(c"freed", freed, c"Whether the memory has gone back to the cache."),
     END,
 ]));
@@ -115,8 +119,8 @@ unsafe extern "C" fn free(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> 
 unsafe extern "C" fn enter(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, attached, with an instance.
     let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
-    if this.state.is_freed() {
-        raise(py, this.refused(py, Refusal::Freed, false));
+    if let Err(refusal) = this.state.usable() {
+        raise(py, this.refused(py, refusal, false));
         return std::ptr::null_mut();
     }
     // SAFETY: the caller holds a reference.
@@ -148,8 +152,8 @@ unsafe extern "C" fn sizeof(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -
 unsafe extern "C" fn address(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, attached, with an instance.
     let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
-    if this.state.is_freed() {
-        raise(py, this.refused(py, Refusal::Freed, false));
+    if let Err(refusal) = this.state.usable() {
+        raise(py, this.refused(py, refusal, false));
         return std::ptr::null_mut();
     }
     // SAFETY: attached.
@@ -164,6 +168,26 @@ unsafe extern "C" fn nbytes(object: *mut ffi::PyObject, _: *mut c_void) -> *mut 
 unsafe extern "C" fn cache(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, attached, with an instance, which holds a reference to its cache.
     unsafe { ffi::Py_NewRef(SlabObject::from_ptr(object).cache_ptr()) }
+}
+
+unsafe extern "C" fn payload(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    let found = this.state.usable().and_then(|()| {
+        let lifetimes = this.cache(py).guarded.lifetimes();
+        // SAFETY: an object of this cache.
+        let found = lifetimes.map_or(Ok(None), |lifetimes| unsafe { lifetimes.payload(py, this.address()) });
+        // Live all the while: nobody else had the slot.
+        this.state.usable().map(|()| found)
+    });
+    match found.unwrap_or_else(|refusal| Err(this.refused(py, refusal, false))) {
+        Ok(Some(payload)) => payload.into_ptr(),
+        Ok(None) => none(),
+        Err(error) => {
+            raise(py, error);
+            std::ptr::null_mut()
+        }
+    }
 }
 
 unsafe extern "C" fn freed(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

@@ -9,6 +9,7 @@
 //! | `methods` | `free`, `with`, `__sizeof__`, attributes |
 //! | `hot` | `KmemCache.alloc` and `KmemCache.free` |
 //! | `bulk` | many at once |
+//! | `view` | what constructors and destructors see |
 
 mod bulk;
 mod hot;
@@ -16,6 +17,7 @@ mod layout;
 mod methods;
 mod shells;
 mod slots;
+mod view;
 
 pub(crate) use bulk::{alloc_many, free_many};
 
@@ -24,9 +26,11 @@ use pyo3::prelude::*;
 /// Readies the type, adds it to the module, and gives `KmemCache` its two hot methods.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SlabObject", slots::ready(module.py())?)?;
-    Ok(())
+    view::ready(module.py())
 }
 
 /// The methods that `KmemCache` gets as plain C functions.
 pub(crate) use hot::install;
+pub(crate) use shells::{reset_after_fork, watch};
 pub(crate) use slots::refuse_subinterpreters;
+pub(crate) use view::View;

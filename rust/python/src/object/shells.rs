@@ -6,10 +6,13 @@ use std::ptr::NonNull;
 
 use haybarn::fault::{Point, request};
 use pyo3::ffi;
+use pyo3::prelude::*;
 
 use super::layout::SlabObject;
+use crate::lifetimes::inside;
 
-/// A new instance of `class` with its Python head in place and nothing else; `None` when memory is out, and no error is set.
+/// A new instance of `class` with its Python head in place and nothing else; `None` when memory is out or this thread is inside
+/// of a destructor, and no error is set.
 ///
 /// # Safety
 /// The interpreter is attached; `class` is the ready type of `SlabObject`.
@@ -29,11 +32,51 @@ pub(super) unsafe fn new(class: *mut ffi::PyTypeObject) -> Option<NonNull<SlabOb
 
 #[cold]
 unsafe fn allocate() -> Option<NonNull<SlabObject>> {
+    // SAFETY: the interpreter is attached.
+    if unsafe { kept::is_watched() } && inside::in_dtor() {
+        return None;
+    }
     if !request(Point::Wrapper, size_of::<SlabObject>()) {
         return None;
     }
     // SAFETY: the interpreter is attached.
     NonNull::new(unsafe { ffi::PyObject_Malloc(size_of::<SlabObject>()) }.cast())
+}
+
+/// While it lives, no allocation of this thread takes the short way, of whatever cache, so that each is asked whether it is legal
+/// in a destructor.
+pub(crate) struct Watched {
+    #[cfg(Py_GIL_DISABLED)]
+    before: usize,
+}
+
+/// Starts to watch this thread.
+#[cfg(not(Py_GIL_DISABLED))]
+pub(crate) fn watch(py: Python<'_>) -> Watched {
+    kept::hide(py);
+    Watched {}
+}
+
+/// Starts to watch this thread.
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) fn watch(_: Python<'_>) -> Watched {
+    Watched { before: crate::gate::look_at_thread() }
+}
+
+/// In the child of a fork: other threads' destructors do not end any more.
+pub(crate) fn reset_after_fork(_py: Python<'_>) {
+    #[cfg(not(Py_GIL_DISABLED))]
+    kept::reset(_py, inside::dtors());
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        #[cfg(not(Py_GIL_DISABLED))]
+        // SAFETY: made by `watch`, and dropped where it was made: in a call of the core's, attached.
+        kept::show(unsafe { Python::assume_attached() });
+        #[cfg(Py_GIL_DISABLED)]
+        crate::gate::look_away(self.before);
+    }
 }
 
 /// Takes the memory of a dead instance back.
@@ -54,17 +97,66 @@ mod kept {
     use std::cell::UnsafeCell;
     use std::ptr::NonNull;
 
+    use pyo3::Python;
+
     use super::SlabObject;
 
     /// More than any program holds between two uses in a loop, and 24 KiB.
     const MOST: usize = 512;
+    /// A count at which nothing is taken or given, as far away as never to be counted down from.
+    const HIDDEN: usize = usize::MAX / 2;
 
     struct Kept(UnsafeCell<(usize, [*mut SlabObject; MOST])>);
 
-    // SAFETY: used by `take` and `give` only, whose callers hold the GIL for the whole of the call.
+    // SAFETY: used by the functions here only, whose callers hold the GIL for the whole of the call.
     unsafe impl Sync for Kept {}
 
     static KEPT: Kept = Kept(UnsafeCell::new((0, [std::ptr::null_mut(); MOST])));
+
+    /// How often the stack is hidden, and its count meanwhile.
+    struct Hidden(UnsafeCell<(usize, usize)>);
+
+    // SAFETY: as above.
+    unsafe impl Sync for Hidden {}
+
+    static HIDING: Hidden = Hidden(UnsafeCell::new((0, 0)));
+
+    /// Makes `take` and `give` miss, by a test that they make anyway.
+    pub(super) fn hide(_: Python<'_>) {
+        // SAFETY: the GIL is held and nothing in here calls out, so these are the only references.
+        let ((n, _), (times, before)) = unsafe { (&mut *KEPT.0.get(), &mut *HIDING.0.get()) };
+        if *times == 0 {
+            *before = *n;
+            *n = HIDDEN;
+        }
+        *times += 1;
+    }
+
+    /// Ends a [`hide`].
+    pub(super) fn show(_: Python<'_>) {
+        // SAFETY: as in `hide`.
+        let ((n, _), (times, before)) = unsafe { (&mut *KEPT.0.get(), &mut *HIDING.0.get()) };
+        *times -= 1;
+        if *times == 0 {
+            *n = *before;
+        }
+    }
+
+    /// Forgets all but so many [`hide`]s.
+    pub(super) fn reset(py: Python<'_>, times: usize) {
+        // SAFETY: as in `hide`; the reference ends before the call.
+        unsafe { (*HIDING.0.get()).0 = if is_watched() { times + 1 } else { return } };
+        show(py);
+    }
+
+    /// Whether some thread's allocations are watched.
+    ///
+    /// # Safety
+    /// The GIL is held.
+    pub(super) unsafe fn is_watched() -> bool {
+        // SAFETY: as in `hide`.
+        unsafe { (*HIDING.0.get()).0 != 0 }
+    }
 
     /// # Safety
     /// The GIL is held.
@@ -94,6 +186,11 @@ mod kept {
     use std::ptr::NonNull;
 
     use super::SlabObject;
+
+    /// The gate watches.
+    pub(super) unsafe fn is_watched() -> bool {
+        false
+    }
 
     #[inline]
     pub(super) unsafe fn take() -> Option<NonNull<SlabObject>> {

@@ -1,7 +1,7 @@
 //! The type of `SlabObject`: its slots and their functions.
 
 use std::cell::UnsafeCell;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 
 use pyo3::exceptions::PyImportError;
@@ -17,7 +17,7 @@ Made by KmemCache.alloc() and KmemCache.alloc_bulk(). Goes back to its cache by 
 last reference. Thread-safe: of two threads that free one object, one gets DoubleFreeError.";
 
 /// A type object or a table that the interpreter writes to.
-struct Table<T>(UnsafeCell<T>);
+pub(super) struct Table<T>(pub(super) UnsafeCell<T>);
 
 // SAFETY: filled in once by `ready` (guarded by the import of the module), afterwards the interpreter's.
 unsafe impl<T> Sync for Table<T> {}
@@ -68,7 +68,7 @@ pub(super) fn ready(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             (*this).tp_as_sequence = SEQUENCE.0.get();
             (*this).tp_methods = methods::methods();
             (*this).tp_getset = methods::attributes();
-            set_flags(this);
+            set_flags(this, 0);
             if ffi::PyType_Ready(this) != 0 {
                 return Err(PyErr::fetch(py));
             }
@@ -77,17 +77,19 @@ pub(super) fn ready(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     }
 }
 
-/// No base type for others, no instances by calling it.
-#[cfg(not(Py_GIL_DISABLED))]
-unsafe fn set_flags(this: *mut ffi::PyTypeObject) {
+/// No base type for Python's classes, no instances by calling it; and `more`.
+pub(super) unsafe fn set_flags(this: *mut ffi::PyTypeObject, more: c_ulong) {
+    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | more;
     // SAFETY: the caller readies the type.
-    unsafe { (*this).tp_flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION };
-}
-
-#[cfg(Py_GIL_DISABLED)]
-unsafe fn set_flags(this: *mut ffi::PyTypeObject) {
-    // SAFETY: the caller readies the type.
-    unsafe { *(*this).tp_flags.get_mut() = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION };
+    #[cfg(not(Py_GIL_DISABLED))]
+    unsafe {
+        (*this).tp_flags = flags;
+    }
+    // SAFETY: as above.
+    #[cfg(Py_GIL_DISABLED)]
+    unsafe {
+        *(*this).tp_flags.get_mut() = flags;
+    }
 }
 
 /// The last reference is gone: what was not freed is freed now.
@@ -111,7 +113,11 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
 }
 
 /// Counts one more buffer first, so that no free can come in between.
-unsafe extern "C" fn getbuffer(object: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> c_int {
+pub(super) unsafe extern "C" fn getbuffer(
+    object: *mut ffi::PyObject,
+    view: *mut ffi::Py_buffer,
+    flags: c_int,
+) -> c_int {
     // SAFETY: called by the interpreter, attached, with an instance and a view to fill in.
     unsafe {
         let py = Python::assume_attached();

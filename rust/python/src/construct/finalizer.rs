@@ -1,0 +1,61 @@
+//! The end of a cache that nobody refers to any more: its destructors run while it still is a whole Python object, before the
+//! garbage collector takes anything apart (PEP 442). PyO3 has no slot for it, so the class gets it by hand.
+
+use std::sync::OnceLock;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::cache::KmemCache;
+use crate::lifetimes::later;
+
+/// What PyO3 does at the end of an instance.
+static DEALLOC: OnceLock<ffi::destructor> = OnceLock::new();
+
+/// Gives the class its finalizer, while it is being made ready and has no instances.
+pub(crate) fn install(class: &Bound<'_, PyType>) {
+    let this = class.as_type_ptr();
+    // SAFETY: a heap type of ours that nobody else uses yet; a second import finds it changed.
+    unsafe {
+        if let Some(theirs) = (*this).tp_dealloc.filter(|&theirs| theirs as usize != dealloc as *const () as usize) {
+            let _first = DEALLOC.set(theirs);
+            (*this).tp_finalize = Some(finalize);
+            (*this).tp_dealloc = Some(dealloc);
+        }
+    }
+}
+
+unsafe extern "C" fn dealloc(cache: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter, attached, with an instance whose last reference is gone.
+    unsafe {
+        if ffi::PyObject_CallFinalizerFromDealloc(cache) < 0 {
+            // A destructor has made a new reference: the cache lives on, destroyed.
+            return;
+        }
+        if let Some(theirs) = DEALLOC.get() {
+            theirs(cache);
+        }
+    }
+}
+
+/// Called once for each cache, by the garbage collector or at its last reference.
+unsafe extern "C" fn finalize(cache: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter, attached, with an instance, for the length of this call referenced.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: as above.
+    let cache = unsafe { Bound::from_borrowed_ptr(py, cache).cast_into_unchecked::<KmemCache>() };
+    let guarded = &cache.get().guarded;
+    if guarded.lifetimes().is_none() || guarded.is_destroyed() {
+        return;
+    }
+    let raised = PyErr::take(py);
+    // Every object holds a reference to its cache: none is live.
+    if let Ok(Err(error)) = guarded.destroy(py) {
+        crate::errors::from_core(py, error).write_unraisable(py, Some(cache.as_any()));
+    }
+    later::run(py);
+    if let Some(raised) = raised {
+        raised.restore(py);
+    }
+}

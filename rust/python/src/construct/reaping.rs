@@ -1,0 +1,52 @@
+//! Who runs the destructors of dead slabs: the next long call of a thread that holds the GIL, at its end, outside of everything.
+//! Where a slab dies without the GIL, the interpreter is asked for such a moment.
+
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use haybarn::sync::Published;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::lifetimes::{inside, later};
+use crate::registry;
+
+/// 1 when slabs have died since somebody looked.
+static DIED: OnceLock<Published> = OnceLock::new();
+
+fn died() -> &'static Published {
+    DIED.get_or_init(|| Published::new(0))
+}
+
+/// From now on whoever comes to do what was put off looks here too.
+pub(super) fn install() {
+    later::also(look);
+}
+
+/// Called by whatever thread frees the last object of a slab.
+pub(super) fn slab_died() {
+    if died().publish_if(0, 1).is_ok() {
+        // SAFETY: callable from any thread.
+        let attached = unsafe { ffi::PyGILState_Check() } == 1;
+        if !attached {
+            // SAFETY: callable from any thread while the interpreter lives, attached or not. Where the interpreter's list is
+            // full, the next long call does it.
+            unsafe { ffi::Py_AddPendingCall(Some(pending), std::ptr::null_mut()) };
+        }
+    }
+}
+
+extern "C" fn pending(_: *mut c_void) -> c_int {
+    // SAFETY: called by the interpreter on its main thread, attached.
+    later::run(unsafe { Python::assume_attached() });
+    0
+}
+
+fn look(py: Python<'_>) {
+    while !inside::anything() && died().read() != 0 && died().publish_if(1, 0).is_ok() {
+        match registry::living(py) {
+            Ok(caches) => caches.iter().for_each(|cache| cache.get().guarded.reap(py)),
+            Err(error) => error.write_unraisable(py, None),
+        }
+    }
+}

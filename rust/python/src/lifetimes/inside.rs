@@ -1,0 +1,183 @@
+//! What this thread is inside of: long calls of caches with constructors or destructors, and those themselves. A callback may do
+//! anything that Python can, and a garbage collection in it may free anything; from here every call knows whether it must not
+//! happen (`ReentryError`), must not wait, or has to be put off.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use haybarn::Error;
+use haybarn::sync::Published;
+use pyo3::prelude::*;
+
+use crate::errors;
+
+/// What names a cache wherever it is talked about.
+pub(crate) struct Identity {
+    pub(crate) serial: u64,
+    pub(crate) name: String,
+}
+
+/// What a thread is inside of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum In {
+    /// A call that has passed the cache's gate and counts in the word at this address.
+    Call(usize),
+    /// A call that has the cache to itself: it destroys it.
+    Alone,
+    /// The cache's constructor.
+    Ctor,
+    /// The cache's destructor.
+    Dtor,
+}
+
+struct Entry {
+    cache: Arc<Identity>,
+    what: In,
+}
+
+std::thread_local! {
+    static STACK: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Ends an entry when it is dropped; the last one made goes first.
+#[must_use]
+pub(crate) struct Inside;
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        with(|stack| drop(stack.pop()));
+    }
+}
+
+/// A callback that runs on this thread.
+#[must_use]
+pub(crate) struct Running<'c> {
+    _inside: Inside,
+    /// Callbacks of the cache that run, on all threads.
+    running: &'c Published,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.running.take(u64::MAX);
+    }
+}
+
+/// Looks at the stack; a thread that is ending has left everything.
+fn with<R>(look: impl FnOnce(&mut Vec<Entry>) -> R) -> Option<R> {
+    STACK.try_with(|stack| look(&mut stack.borrow_mut())).ok()
+}
+
+fn any(matches: impl Fn(&Entry) -> bool) -> bool {
+    with(|stack| stack.iter().any(matches)).unwrap_or(false)
+}
+
+fn push(cache: &Arc<Identity>, what: In) -> Inside {
+    with(|stack| stack.push(Entry { cache: Arc::clone(cache), what }));
+    Inside
+}
+
+/// Enters a call that counts in `word` of the cache's gate.
+pub(crate) fn call(cache: &Arc<Identity>, word: &Published) -> Inside {
+    push(cache, In::Call(std::ptr::from_ref(word).addr()))
+}
+
+/// Enters a call that has the cache to itself.
+pub(crate) fn alone(cache: &Arc<Identity>) -> Inside {
+    push(cache, In::Alone)
+}
+
+/// Enters the cache's constructor; `running` counts the callbacks that run.
+pub(crate) fn ctor<'c>(cache: &Arc<Identity>, running: &'c Published) -> Running<'c> {
+    callback(cache, In::Ctor, running)
+}
+
+/// Enters the cache's destructor.
+pub(crate) fn dtor<'c>(cache: &Arc<Identity>, running: &'c Published) -> Running<'c> {
+    callback(cache, In::Dtor, running)
+}
+
+fn callback<'c>(cache: &Arc<Identity>, what: In, running: &'c Published) -> Running<'c> {
+    running.take(1);
+    Running { _inside: push(cache, what), running }
+}
+
+/// Whether the thread is inside of anything.
+pub(crate) fn anything() -> bool {
+    any(|_| true)
+}
+
+/// Whether it is inside of a call or a callback of this cache.
+pub(crate) fn of(cache: &Identity) -> bool {
+    any(|entry| entry.cache.serial == cache.serial)
+}
+
+/// Whether it is inside of a destructor.
+pub(crate) fn in_dtor() -> bool {
+    any(|entry| entry.what == In::Dtor)
+}
+
+/// How many destructors it is inside of.
+pub(crate) fn dtors() -> usize {
+    count(|entry| entry.what == In::Dtor) as usize
+}
+
+/// Whether it may not wait for a cache: what it holds up may be what the other one waits for.
+pub(crate) fn must_not_wait() -> bool {
+    any(|entry| matches!(entry.what, In::Dtor | In::Alone))
+}
+
+/// How often the thread counts in the word of a gate.
+pub(crate) fn stays(word: &Published) -> u64 {
+    let word = In::Call(std::ptr::from_ref(word).addr());
+    count(|entry| entry.what == word)
+}
+
+/// Whether the thread has the cache to itself.
+pub(crate) fn is_alone(cache: &Identity) -> bool {
+    any(|entry| entry.cache.serial == cache.serial && entry.what == In::Alone)
+}
+
+/// Callbacks of the cache that this thread is inside of.
+pub(crate) fn callbacks(cache: &Identity) -> u64 {
+    count(|entry| entry.cache.serial == cache.serial && matches!(entry.what, In::Ctor | In::Dtor))
+}
+
+fn count(matches: impl Fn(&Entry) -> bool) -> u64 {
+    with(|stack| stack.iter().filter(|entry| matches(entry)).count() as u64).unwrap_or(0)
+}
+
+/// An allocation from cache `inner`: an error in a destructor, and in a callback of that cache.
+pub(crate) fn check_alloc(py: Python<'_>, serial: u64, inner: &str) -> PyResult<()> {
+    refuse(py, inner, "an allocation", |entry| match entry.what {
+        In::Dtor => true,
+        In::Ctor => entry.cache.serial == serial,
+        In::Call(_) | In::Alone => false,
+    })
+}
+
+/// Something that cannot be done to cache `inner` in its own callbacks.
+pub(crate) fn check(py: Python<'_>, inner: &Identity, what: &'static str) -> PyResult<()> {
+    refuse(py, &inner.name, what, |entry| entry.cache.serial == inner.serial)
+}
+
+/// The error for something that would have to wait, where nothing may.
+#[cold]
+pub(crate) fn would_wait(py: Python<'_>, inner: &str) -> PyErr {
+    refuse(py, inner, "waiting for another thread", |_| true)
+        .err()
+        .unwrap_or_else(|| errors::from_core(py, reentry("?", inner, "waiting for another thread")))
+}
+
+fn refuse(py: Python<'_>, inner: &str, what: &'static str, matches: impl Fn(&Entry) -> bool) -> PyResult<()> {
+    let outer = with(|stack| stack.iter().rev().find(|entry| matches(entry)).map(|entry| entry.cache.name.clone()));
+    match outer.flatten() {
+        Some(outer) => Err(errors::from_core(py, reentry(&outer, inner, what))),
+        None => Ok(()),
+    }
+}
+
+fn reentry(outer: &str, inner: &str, what: &'static str) -> Error {
+    Error::Reentry { outer: outer.to_owned(), inner: inner.to_owned(), what }
+}

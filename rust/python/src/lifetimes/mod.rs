@@ -1,0 +1,134 @@
+//! What a cache with a constructor or destructor keeps, and what its threads have to know.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `payloads` | the payloads of a cache, one reference each |
+//! | `inside` | what this thread is inside of, and what must not happen there |
+//! | `later` | what is put off until it is outside |
+//! | `pins` | views that are still looked into when their callback has returned |
+
+pub(crate) mod inside;
+pub(crate) mod later;
+mod payloads;
+pub(crate) mod pins;
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use haybarn::sync::Published;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+pub(crate) use inside::Identity;
+use payloads::Payloads;
+
+/// The constructor, the destructor and the payloads of one cache.
+pub(crate) struct Lifetimes {
+    pub(crate) identity: Arc<Identity>,
+    ctor: Option<Py<PyAny>>,
+    dtor: Option<Py<PyAny>>,
+    pub(crate) payloads: Payloads,
+    /// Address of the cache's Python object, borrowed: it destroys the core cache before it goes, and nothing calls the hooks
+    /// afterwards. 0 before it is made, when no slab is there yet.
+    owner: Published,
+    /// Callbacks that run, on all threads.
+    pub(crate) running: Published,
+    /// 1 when slabs have died since somebody looked.
+    dead: Published,
+}
+
+impl Lifetimes {
+    /// Bytes that each slot gets behind its object.
+    pub(crate) const PRIVATE_BYTES: usize = size_of::<u64>();
+
+    /// For a cache of objects of `object_size` bytes; both callbacks are callable.
+    pub(crate) fn new(
+        py: Python<'_>,
+        identity: Identity,
+        object_size: usize,
+        ctor: Option<Bound<'_, PyAny>>,
+        dtor: Option<Bound<'_, PyAny>>,
+    ) -> Self {
+        Self {
+            identity: Arc::new(identity),
+            payloads: Payloads::new(py, object_size),
+            ctor: ctor.map(Bound::unbind),
+            dtor: dtor.map(Bound::unbind),
+            owner: Published::new(0),
+            running: Published::new(0),
+            dead: Published::new(0),
+        }
+    }
+
+    /// Says which Python object the cache is.
+    pub(crate) fn belongs_to(&self, cache: &Bound<'_, PyAny>) {
+        self.owner.publish(cache.as_ptr().expose_provenance() as u64);
+    }
+
+    /// The cache as Python's object; `None` before it is made.
+    pub(crate) fn owner<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let owner = std::ptr::with_exposed_provenance_mut(self.owner.read() as usize);
+        // SAFETY: the cache outlives its core cache, in whose calls this is asked, and frees of its objects, each of which
+        // holds a reference.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, owner) }
+    }
+
+    /// The constructor.
+    pub(crate) fn ctor(&self) -> Option<&Py<PyAny>> {
+        self.ctor.as_ref()
+    }
+
+    /// The destructor.
+    pub(crate) fn dtor(&self) -> Option<&Py<PyAny>> {
+        self.dtor.as_ref()
+    }
+
+    /// Whether objects must keep what a constructor wrote.
+    pub(crate) fn constructs(&self) -> bool {
+        self.ctor.is_some()
+    }
+
+    /// Some slab waits for its destructors.
+    pub(crate) fn slab_died(&self) {
+        self.dead.publish(1);
+    }
+
+    /// Whether some slab waits for its destructors; the caller runs them.
+    pub(crate) fn may_reap(&self) -> bool {
+        self.dead.read() != 0 && self.dead.publish_if(1, 0).is_ok()
+    }
+
+    /// Whether a callback runs, on whatever thread.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.read() != 0
+    }
+
+    /// The payload of a slot; `None` where there is none.
+    ///
+    /// # Safety
+    /// `object` is, or was, an object of this cache: without the GIL another thread may be freeing it, and what comes out
+    /// means something only if it is live afterwards.
+    pub(crate) unsafe fn payload<'py>(
+        &self,
+        py: Python<'py>,
+        object: NonNull<u8>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.ctor.is_none() {
+            return Ok(None);
+        }
+        // SAFETY: a cache with a constructor has the word behind each object; the caller's promise.
+        unsafe { self.payloads.get(py, object) }
+    }
+
+    /// In the child of a fork: only this thread's callbacks run.
+    pub(crate) fn reset_after_fork(&self) {
+        self.running.publish(inside::callbacks(&self.identity));
+    }
+
+    /// What the cache refers to, for the garbage collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.ctor)?;
+        visit.call(&self.dtor)?;
+        self.payloads.traverse(visit)
+    }
+}
