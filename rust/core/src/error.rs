@@ -94,6 +94,18 @@ pub enum Error {
         /// Why it is not there.
         why: String,
     },
+    /// Waiting for readers in a read section of the same thread, which would never end.
+    #[error("{what} inside an RCU read section of this thread would wait for itself: end the section first")]
+    InReadSection {
+        /// The operation.
+        what: &'static str,
+    },
+    /// Waiting for RCU callbacks inside one, which would never end.
+    #[error("{what} inside an RCU callback would wait for itself: call it from elsewhere")]
+    InCallback {
+        /// The operation.
+        what: &'static str,
+    },
     /// A static cache was set up twice.
     #[error("static cache '{cache}' is set up already")]
     AlreadySetUp {

@@ -20,6 +20,9 @@ pub(crate) mod os;
 pub(crate) mod pages;
 #[cfg(not(loom))]
 mod percpu;
+pub mod rcu;
+#[cfg(not(loom))]
+pub mod service;
 mod sheaf;
 pub mod slab;
 mod stats;

@@ -3,7 +3,7 @@
 //! parent and child, so that the child finds every registry whole. Alloc and free have nothing to wait for here.
 
 use super::registry::{Registry, lock};
-use crate::os;
+use crate::{os, rcu};
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,9 +29,13 @@ thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
 }
 
+static HOOKS: os::fork::Hooks = os::fork::Hooks::new(prepare, release, release);
+
 /// Watches for forks from now on.
 pub(super) fn watch() {
-    os::fork::watch(prepare, release);
+    // Below caches, so before them.
+    rcu::watch_forks();
+    HOOKS.watch();
 }
 
 /// Makes a registry one that forks take care of.

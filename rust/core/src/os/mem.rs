@@ -148,6 +148,12 @@ pub(crate) fn reserve_halving(
     }
 }
 
+/// A page of zeros that is never given back; `None` where the system has none.
+pub(crate) fn zeroed_page() -> Option<NonNull<u8>> {
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+    unsafe { map(null_mut(), super::page_size().max(4096), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1) }.ok()
+}
+
 /// # Safety
 /// With `MAP_FIXED` the range [at, at + len) is the caller's to replace.
 unsafe fn map(at: *mut u8, len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<NonNull<u8>> {

@@ -1,12 +1,14 @@
-//! membarrier's rseq command: every restartable sequence in flight on a CPU is over when it returns.
+//! membarrier(2): a fence, or the end of restartable sequences, in threads that run elsewhere.
 //!
-//! Source: membarrier(2), `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ` (Linux 5.10).
+//! Source: membarrier(2), `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14) and `MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ` (5.10).
 
 use crate::sync::Bug;
 use std::io;
 
-const REGISTER_PRIVATE_EXPEDITED_RSEQ: libc::c_int = 1 << 8;
+const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 const PRIVATE_EXPEDITED_RSEQ: libc::c_int = 1 << 7;
+const REGISTER_PRIVATE_EXPEDITED_RSEQ: libc::c_int = 1 << 8;
 const FLAG_CPU: libc::c_uint = 1;
 
 fn membarrier(command: libc::c_int, flags: libc::c_uint, cpu: libc::c_int) -> io::Result<()> {
@@ -39,5 +41,25 @@ pub(crate) fn restart_sequences(cpu: u32) {
     if let Err(error) = done {
         // An offline CPU runs no sequence.
         assert!(error.raw_os_error() == Some(libc::ENXIO), "membarrier was refused after registration: {error}");
+    }
+}
+
+/// Registers the process for [`fence_everybody`]. From signal handlers too; again does no harm.
+///
+/// # Errors
+/// As [`register`]'s.
+pub(crate) fn register_fences() -> io::Result<()> {
+    membarrier(REGISTER_PRIVATE_EXPEDITED, 0, 0)
+}
+
+/// Returns when every thread of the process has passed a full fence since the call began.
+///
+/// # Panics
+/// If the kernel takes back what [`register_fences`] got: going on would free what a reader may still read.
+pub(crate) fn fence_everybody() {
+    let done = membarrier(PRIVATE_EXPEDITED, 0, 0)
+        .or_else(|_| register_fences().and_then(|()| membarrier(PRIVATE_EXPEDITED, 0, 0)));
+    if let Err(error) = done {
+        panic!("membarrier was refused after registration: {error}");
     }
 }

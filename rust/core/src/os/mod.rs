@@ -1,12 +1,13 @@
 //! The only files with system calls, one subject each.
 
 mod cpulist;
+#[cfg(not(loom))]
 pub(crate) mod fork;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
 #[cfg(not(target_env = "musl"))]
 pub(crate) mod rseq;
-mod thread;
+pub(crate) mod thread;
 pub(crate) mod topology;
 
 pub(crate) use thread::{current_cpu, page_size, yield_now};

@@ -1,5 +1,9 @@
 //! What a thread asks of the system about itself and its machine.
 
+use core::cell::Cell;
+use core::ffi::c_void;
+use std::io;
+
 /// The CPU that the thread runs on; it may have moved when the caller looks at the number.
 pub(crate) fn current_cpu() -> u32 {
     // SAFETY: no arguments, no memory of ours.
@@ -20,4 +24,85 @@ pub(crate) fn yield_now() {
 pub(crate) fn page_size() -> usize {
     // SAFETY: reads a number; it has no preconditions.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0)
+}
+
+/// The system's number of the calling thread, as in /proc/self/task.
+pub(crate) fn thread_id() -> u64 {
+    // SAFETY: no arguments, no memory of ours.
+    u64::try_from(unsafe { libc::gettid() }).unwrap_or(0)
+}
+
+/// A number that no other living thread of the process has; a forked child's thread keeps it.
+pub(crate) fn token() -> usize {
+    thread_local! {
+        static PLACE: Cell<u8> = const { Cell::new(0) };
+    }
+    PLACE.with(|place| core::ptr::from_ref(place).addr())
+}
+
+/// The name of a thread of this process; None once it has gone.
+pub(crate) fn thread_name(id: u64) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// Writes to standard error without a lock that a fork may have orphaned. What cannot be written is lost: there is nowhere
+/// else to say so.
+pub(crate) fn report(text: &str) {
+    // SAFETY: the pointer and length are a live string's.
+    let _ = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+}
+
+/// Runs `start` with all signals blocked, so that a thread which it starts never runs the program's handlers.
+pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    // SAFETY: both sets are ours and written by the calls before they are read.
+    unsafe {
+        let mut all = core::mem::zeroed();
+        let mut before = core::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let started = start();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, core::ptr::null_mut());
+        started
+    }
+}
+
+/// A key whose values' destructor runs in a thread that ends, after those of the language's thread locals.
+///
+/// # Errors
+/// `EAGAIN`: the process has no key left.
+pub(crate) fn exit_key(destructor: extern "C" fn(*mut c_void)) -> io::Result<u32> {
+    let mut key = 0;
+    let destructor: unsafe extern "C" fn(*mut c_void) = destructor;
+    // SAFETY: `key` is ours, and the destructor takes any value.
+    match unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) } {
+        0 => Ok(key),
+        refused => Err(io::Error::from_raw_os_error(refused)),
+    }
+}
+
+/// Takes back a key that was not used.
+pub(crate) fn drop_exit_key(key: u32) {
+    // SAFETY: the key is the caller's, and no thread has a value under it.
+    unsafe { libc::pthread_key_delete(key) };
+}
+
+/// Sets the calling thread's value; a value that is not null is handed to the key's destructor.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn set_at_exit(key: u32, value: *mut c_void) -> io::Result<()> {
+    // SAFETY: the key was made by `exit_key`.
+    match unsafe { libc::pthread_setspecific(key, value) } {
+        0 => Ok(()),
+        refused => Err(io::Error::from_raw_os_error(refused)),
+    }
+}
+
+/// Nanoseconds of a clock that never goes back.
+pub(crate) fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }

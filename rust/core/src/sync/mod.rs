@@ -4,6 +4,7 @@
 
 mod bits;
 mod doubleword;
+mod grace;
 mod plant;
 mod roles;
 mod shim;
@@ -13,7 +14,8 @@ mod wide;
 pub(crate) use bits::{BitWord, SummaryWord};
 pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};
+pub(crate) use grace::{CrowdWord, GraceSeq, OwnPtr, ReaderWord, Sides};
 pub(crate) use plant::Bug;
 pub use roles::{Counter, Published};
-pub(crate) use roles::{PublishedPtr, TryFlag};
+pub(crate) use roles::{Gong, PublishedPtr, TryFlag};
 pub(crate) use stack::{Index, Link, Links, TaggedStack};

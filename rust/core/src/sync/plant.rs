@@ -24,6 +24,22 @@ pub(crate) enum Bug {
     NoGracePeriod,
     /// A drain does not wait for the sequences in flight.
     NoMembarrier,
+    /// A grace period's scan reads the readers' words without the barrier before it.
+    RcuNoMembarrier,
+    /// A reader has no fence between its entry and its reads. Models only: elsewhere the scan's membarrier stands for it.
+    RcuNoFence,
+    /// A reader's entry is not stored.
+    RcuHiddenReader,
+    /// A reader's end releases nothing.
+    RcuWeakLeave,
+    /// A grace period ends without a look at the readers.
+    RcuNoScan,
+    /// A cookie is content with the period that is in progress already.
+    RcuEarlyEnd,
+    /// A cookie is taken by a load.
+    RcuPlainCookie,
+    /// A barrier does not wait for callbacks that another thread is running.
+    RcuHastyBarrier,
 }
 
 impl Bug {
@@ -38,6 +54,12 @@ impl Bug {
             Self::RecycleByFirst => cfg!(feature = "plant-recycle-by-first"),
             Self::NoGracePeriod => cfg!(feature = "plant-no-grace-period"),
             Self::NoMembarrier => cfg!(feature = "plant-no-membarrier"),
+            Self::RcuNoMembarrier => cfg!(feature = "plant-rcu-no-membarrier"),
+            Self::RcuHiddenReader => cfg!(feature = "plant-rcu-hidden-reader"),
+            Self::RcuNoScan => cfg!(feature = "plant-rcu-no-scan"),
+            Self::RcuEarlyEnd => cfg!(feature = "plant-rcu-early-end"),
+            Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
+            Self::RcuNoFence | Self::RcuWeakLeave | Self::RcuPlainCookie => false,
         };
         in_build || self.planted_by_test()
     }

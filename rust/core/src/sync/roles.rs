@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`Counter`] | nothing | statistics; read when quiet it is exact |
 //! | [`Published`] | what was written before `publish` is seen after `read` | fields that are written once |
+//! | [`Gong`] | what a ringer did before is seen by who hears it | kicks of the service thread |
 //! | [`TryFlag`] | the critical section between `try_take` and `release` | one CPU's slot on `locked` and `virtual` |
 
 use super::shim::AtomicU64;
@@ -127,6 +128,11 @@ impl<T> PublishedPtr<T> {
     pub fn publish(&self, pointer: *mut T) {
         self.0.store(pointer, Ordering::Release);
     }
+
+    /// Publishes `new` if the pointer is still `old`. Pairs with [`PublishedPtr::read`].
+    pub fn publish_if(&self, old: *mut T, new: *mut T) -> bool {
+        self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// A flag that is tried, never waited for.
@@ -177,6 +183,34 @@ impl TryFlag {
     #[inline]
     pub fn release(&self) {
         self.0.store(0, Ordering::Release);
+    }
+}
+
+/// A request that is heard once, however often it was made.
+#[repr(transparent)]
+pub(crate) struct Gong(PlainU64);
+
+impl Gong {
+    /// A silent one.
+    pub const fn new() -> Self {
+        Self(PlainU64::new(0))
+    }
+
+    /// Rings; true if it was silent. Sequentially consistent with [`Gong::hear`]: of a ringer who queued work before and a
+    /// hearer who looks for work afterwards, one sees the other.
+    #[inline]
+    pub fn ring(&self) -> bool {
+        self.0.swap(1, Ordering::SeqCst) == 0
+    }
+
+    /// True if it was rung; silent from now on. Pairs with [`Gong::ring`].
+    pub fn hear(&self) -> bool {
+        self.0.swap(0, Ordering::SeqCst) == 1
+    }
+
+    /// True if nobody has heard it yet.
+    pub fn is_rung(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 1
     }
 }
 
