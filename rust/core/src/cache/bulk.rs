@@ -31,14 +31,14 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
     }
     let mut at = At::new(cache);
     let Gathered { in_sheaves, in_slabs, end } = at.gather(flags, out, out.len(), true);
-    if cache.counts_hits {
-        at.bump(Stat::AllocFastpath, in_sheaves);
-    }
     if !matches!(end, Ok(Some(()))) {
-        // What came from sheaves counts as freed to its slab; what came from slabs was never counted.
-        at.bump(Stat::FreeSlowpath, in_sheaves);
+        // No allocation, no free: what came from sheaves was flushed to its slabs, what came from slabs was never counted.
+        at.bump(Stat::SheafFlush, in_sheaves);
         at.settle();
         return outcome(end).is_some();
+    }
+    if cache.counts_hits {
+        at.bump(Stat::AllocFastpath, in_sheaves);
     }
     at.bump(Stat::AllocSlowpath, in_slabs);
     if !flags.is_empty() {

@@ -48,13 +48,22 @@ impl Pair {
     }
 }
 
+/// Who has the slot's flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flag {
+    Free,
+    Drainer,
+    /// Nobody: the slot is parked, and its main sheaf stands in the intent.
+    Parked,
+}
+
 /// All there is; objects are numbers.
 #[derive(Clone, Debug)]
 struct State {
     pair: Pair,
     /// Which thread's sequence may commit.
     running: Option<usize>,
-    drained: bool,
+    flag: Flag,
     intent: Pair,
     sheaves: [[u32; CAPACITY]; 4],
     barn: Vec<Cursor>,
@@ -71,7 +80,8 @@ impl State {
     fn census(&self, held: &[u32]) -> (Vec<u32>, Vec<usize>) {
         let (mut objects, mut sheaves) = (held.to_vec(), self.pool.clone());
         objects.extend(&self.slab);
-        for &cursor in self.barn.iter().chain([&self.pair.main, &self.pair.spare]) {
+        let parked = if self.flag == Flag::Parked { [self.intent.main, self.intent.spare] } else { [Null, Null] };
+        for &cursor in self.barn.iter().chain([&self.pair.main, &self.pair.spare]).chain(&parked) {
             objects.extend(self.objects_under(cursor));
             if let At { sheaf, .. } = cursor {
                 sheaves.push(sheaf);
@@ -93,6 +103,10 @@ enum Wrong {
     WholePair,
     /// The drainer flushes before it writes down that the sheaves are empty.
     NotSettled,
+    /// A parked slot counts as left by a vanished drainer.
+    ParkedIsStale,
+    /// A slot that is opened after parking gets what its intent had before the flush.
+    UnparkedFull,
 }
 
 struct Cpu {
@@ -196,7 +210,14 @@ impl Cpu {
 
     /// `Rseq::drain`, step for step.
     fn drain(&self) -> Option<Pair> {
-        if self.step(|state| core::mem::replace(&mut state.drained, true)) {
+        let taken = self.step(|state| {
+            let free = state.flag == Flag::Free;
+            if free {
+                state.flag = Flag::Drainer;
+            }
+            free
+        });
+        if !taken {
             return None;
         }
         let mut got = Pair { main: Null, spare: Null };
@@ -225,7 +246,21 @@ impl Cpu {
 
     /// `At::drain`: drains, flushes, opens again with the empty main.
     fn flush(&self) {
-        let Some(got) = self.drain() else { return };
+        if let Some(open) = self.take_out() {
+            self.reopen(open);
+        }
+    }
+
+    fn reopen(&self, open: Pair) {
+        self.step(|state| state.intent = open);
+        self.step(|state| state.pair.spare = open.spare);
+        self.step(|state| state.pair.main = open.main);
+        self.step(|state| state.flag = Flag::Free);
+    }
+
+    /// `At::take_out`: what the slot shall be opened with.
+    fn take_out(&self) -> Option<Pair> {
+        let got = self.drain()?;
         let At { sheaf, .. } = got.main else { panic!("the drain got no main sheaf: {got:?}") };
         let open = Pair { main: at(sheaf, 0), spare: Null };
         if self.wrong != Wrong::NotSettled {
@@ -240,17 +275,19 @@ impl Cpu {
                 }
             });
         }
-        self.step(|state| state.intent = open);
-        self.step(|state| state.pair.spare = open.spare);
-        self.step(|state| state.pair.main = open.main);
-        self.step(|state| state.drained = false);
+        Some(open)
     }
 
     /// What a child that is forked now finds, once it has opened the slot that the drainer left.
     fn fork(&self) -> State {
-        let mut child = self.step(|state| state.clone());
-        if core::mem::take(&mut child.drained) {
+        self.child_of(self.step(|state| state.clone()))
+    }
+
+    fn child_of(&self, mut child: State) -> State {
+        let left = child.flag == Flag::Drainer || (self.wrong == Wrong::ParkedIsStale && child.flag == Flag::Parked);
+        if left {
             child.pair = child.pair.over(child.intent);
+            child.flag = Flag::Free;
         }
         child
     }
@@ -262,7 +299,7 @@ fn start(main: usize, spare: usize) -> State {
     State {
         pair: Pair { main: at(0, main), spare: at(1, spare) },
         running: None,
-        drained: false,
+        flag: Flag::Free,
         intent: Pair::STOPPED,
         sheaves: [[1, 2], [3, 4], [5, 6], [0, 0]],
         barn: vec![at(2, 2)],
@@ -297,3 +334,5 @@ fn model<const N: usize>(preemptions: Option<usize>, wrong: Wrong, (main, spare)
 
 #[path = "drain_cases_models.rs"]
 mod cases;
+#[path = "park_models.rs"]
+mod park;
