@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=f"also ask for the counters of races, as a scenario of {stress.LONG:.0f} s or more does",
     )
+    parser.add_argument(
+        "--inject",
+        type=_between(float, 0, 1),
+        default=0.0,
+        metavar="P",
+        help="let memory and objects fail with probability P in spells of the run (default: 0, none)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the report to FILE (- for standard output)")
 
 
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             form=args.form,
             ops=args.ops,
             long_campaign=args.campaign,
+            inject=args.inject,
             progress=lambda _name, seconds: bar.set(seconds),
         )
     for name, row in report["scenarios"].items():
@@ -93,6 +101,8 @@ def _show(report: dict[str, Any]) -> None:
         f"stress on {report['backend']}: {report['threads']} threads, seed {report['seed']}, "
         f"{report['ops_per_second'] / 1e6:.2f} million operations a second"
     )
+    if report["inject"]:
+        title += f", {report['faults']} requests made to fail"
     rows = [
         (name, row["ops"], row["violations"], *(row["counters"][counter] for counter in stress.COUNTERS))
         for name, row in report["scenarios"].items()

@@ -36,6 +36,7 @@ def campaign(
     form: str | None = None,
     ops: int | None = None,
     long_campaign: bool = False,
+    inject: float = 0.0,
     progress: Callable[[str, float], None] = lambda _name, _seconds: None,
 ) -> dict[str, Any]:
     """Runs scenarios and reports.
@@ -50,6 +51,9 @@ def campaign(
         ops: a thread stops after so many allocations and frees, if its time is not up before; the counters that a
             scenario must move are then not asked for.
         long_campaign: ask for the counters of races also where a scenario gets less than `LONG` seconds.
+        inject: probability, 0 to 1, with which requests for memory and for objects fail, in spells of some milliseconds
+            (objects, nothing, memory, both); an allocation that fails is then no violation, one that fails without a
+            fault is. 0 for no failures.
         progress: called about five times a second with the scenario's name and the seconds of the campaign so far.
 
     Returns:
@@ -65,7 +69,13 @@ def campaign(
     reports: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(chosen):
         run = _core.StressRun(
-            field, name, seconds=share, seed=seed, ops=ops, long_campaign=long_campaign or share >= LONG
+            field,
+            name,
+            seconds=share,
+            seed=seed,
+            ops=ops,
+            long_campaign=long_campaign or share >= LONG,
+            inject=inject,
         )
         begun = time.monotonic()
         _drive(run, threads, lambda: progress(name, number * share + min(share, time.monotonic() - begun)))  # noqa: B023
@@ -80,6 +90,8 @@ def campaign(
         "ops": done,
         "ops_per_second": done / spent if spent > 0 else 0.0,
         "violations": sum(report["violations"] for report in reports.values()),
+        "inject": inject,
+        "faults": sum(report["faults"] for report in reports.values()),
         "scenarios": reports,
     }
 

@@ -9,7 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn run(fault: Fault, name: &str, threads: u32) -> Report {
-    let limits = Limits { threads, time: Duration::from_secs(60), ops: Some(30_000), seed: 1, long_campaign: false };
+    let limits = Limits {
+        threads,
+        time: Duration::from_secs(60),
+        ops: Some(30_000),
+        seed: 1,
+        long_campaign: false,
+        inject: 0.0,
+    };
     let scenario = scenario(name).expect("a scenario of that name");
     let run = Run::new(scenario, Arc::new(FaultyField(fault)), Arc::new(Claims::new()), limits, false).unwrap();
     std::thread::scope(|scope| {
@@ -137,7 +144,8 @@ fn a_failed_validation_is_seen() {
 
 #[test]
 fn a_cache_that_cannot_be_made_is_an_error_before_the_run_and_a_violation_in_it() {
-    let limits = Limits { threads: 1, time: Duration::from_secs(1), ops: None, seed: 1, long_campaign: false };
+    let limits =
+        Limits { threads: 1, time: Duration::from_secs(1), ops: None, seed: 1, long_campaign: false, inject: 0.0 };
     let field = Arc::new(FaultyField(Fault::CannotBeMade));
     let error = Run::new(scenario("churn").unwrap(), field, Arc::new(Claims::new()), limits, false).err().unwrap();
     assert_eq!(error, "no cache today");
@@ -146,7 +154,7 @@ fn a_cache_that_cannot_be_made_is_an_error_before_the_run_and_a_violation_in_it(
 
 #[test]
 fn a_run_is_finished_once_and_by_itself() {
-    let limits = Limits { threads: 1, time: Duration::ZERO, ops: None, seed: 1, long_campaign: false };
+    let limits = Limits { threads: 1, time: Duration::ZERO, ops: None, seed: 1, long_campaign: false, inject: 0.0 };
     let scenario = scenario("churn").unwrap();
     let run = Run::new(scenario, Arc::new(FaultyField(Fault::None)), Arc::new(Claims::new()), limits, false).unwrap();
     assert!(run.thread(1).unwrap_err().contains("not one of 1"));

@@ -53,7 +53,8 @@ struct StressRun(Run);
 #[pymethods]
 impl StressRun {
     #[new]
-    #[pyo3(signature = (field, scenario, *, seconds, seed, ops = None, long_campaign = false))]
+    #[pyo3(signature = (field, scenario, *, seconds, seed, ops = None, long_campaign = false, inject = 0.0))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python class")]
     fn new(
         py: Python<'_>,
         field: &StressField,
@@ -62,11 +63,12 @@ impl StressRun {
         seed: u64,
         ops: Option<u64>,
         long_campaign: bool,
+        inject: f64,
     ) -> PyResult<Self> {
         let bad = |text: String| errors::error(py, Kind::BadArgument, text);
         let chosen = self::scenario(scenario).ok_or_else(|| bad(format!("scenario: there is no {scenario:?}")))?;
         let time = Duration::try_from_secs_f64(seconds).map_err(|error| bad(format!("seconds: {seconds}: {error}")))?;
-        let limits = Limits { threads: field.threads, time, ops, seed, long_campaign };
+        let limits = Limits { threads: field.threads, time, ops, seed, long_campaign, inject };
         let (under_test, claims) = (field.field.clone(), field.claims.clone());
         py.detach(|| Run::new(chosen, under_test, claims, limits, true)).map(Self).map_err(bad)
     }
@@ -107,6 +109,8 @@ impl StressRun {
         dict.set_item("examples", report.examples)?;
         dict.set_item("counters", counters)?;
         dict.set_item("missing_counters", report.missing)?;
+        dict.set_item("faults", report.faults)?;
+        dict.set_item("refused", report.refused)?;
         Ok(dict)
     }
 }

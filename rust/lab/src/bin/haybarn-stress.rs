@@ -1,6 +1,7 @@
 //! The stress scenarios as a plain executable, for builds that Python does not see (sanitizers, planted bugs).
 //!
-//! `haybarn-stress [--threads N] [--seconds S] [--seed K] [--scenario NAME]... [--backend B] [--form F] [--ops N] [--campaign] [--json FILE]`;
+//! `haybarn-stress [--threads N] [--seconds S] [--seed K] [--scenario NAME]... [--backend B] [--form F] [--ops N] [--campaign] [--inject P]
+//! [--json FILE]`;
 //! the same meaning, JSON and exit codes as `haybarn stress`.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ struct Options {
     scenarios: Vec<&'static Scenario>,
     json: Option<String>,
     campaign: bool,
+    inject: f64,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         scenarios: Vec::new(),
         json: None,
         campaign: false,
+        inject: 0.0,
     };
     while let Some(name) = args.next() {
         if name == "--campaign" {
@@ -62,6 +65,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--seed" => options.seed = number(&name, &value)?,
             "--ops" => options.ops = Some(number(&name, &value)?),
             "--backend" => options.backend = Some(value),
+            "--inject" => options.inject = number(&name, &value)?,
             "--form" => options.form = Some(value),
             "--json" => options.json = Some(value),
             "--scenario" => {
@@ -72,6 +76,9 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     }
     if !(options.seconds > 0.0 && options.seconds < 1e9) {
         return Err("--seconds: must be above 0".into());
+    }
+    if !(0.0..=1.0).contains(&options.inject) {
+        return Err("--inject: must be from 0 to 1".into());
     }
     if options.scenarios.is_empty() {
         options.scenarios = SCENARIOS.iter().collect();
@@ -96,6 +103,7 @@ fn campaign(options: &Options) -> Result<bool, String> {
         ops: options.ops,
         seed: options.seed,
         long_campaign: options.campaign || share >= LONG,
+        inject: options.inject,
     };
     let mut reports = Vec::new();
     for scenario in &options.scenarios {
@@ -130,6 +138,7 @@ fn summary(options: &Options, backend: &str, reports: &[Report]) -> Value {
     let seconds: f64 = reports.iter().map(|report| report.seconds).sum();
     let ops: u64 = reports.iter().map(|report| report.ops).sum();
     let violations: u64 = reports.iter().map(|report| report.violations).sum();
+    let faults: u64 = reports.iter().map(|report| report.faults).sum();
     let scenarios: Map<String, Value> =
         reports.iter().map(|report| (report.scenario.to_owned(), report.json())).collect();
     json!({
@@ -140,6 +149,8 @@ fn summary(options: &Options, backend: &str, reports: &[Report]) -> Value {
         "ops": ops,
         "ops_per_second": ops as f64 / seconds.max(1e-9),
         "violations": violations,
+        "inject": options.inject,
+        "faults": faults,
         "scenarios": scenarios,
     })
 }

@@ -1,7 +1,7 @@
 //! create-destroy: caches come and go; some are filled by one thread and ended by another.
 #![forbid(unsafe_code)]
 
-use super::field::{CacheSpec, Field};
+use super::field::{CacheSpec, Field, NoCache};
 use super::live::Live;
 use super::needs::Needs;
 use super::scenario::{Scenario, Setup, Work};
@@ -42,7 +42,19 @@ impl Work for CreateDestroy {
             let field: &dyn Field = worker.field;
             let mut next = match field.cache("come-and-go", spec) {
                 Ok(subject) => (Watched::new(subject, spec.watched_bytes()), Live::default()),
-                Err(why) => return worker.report_about(Kind::Lifetime, "come-and-go", 0, "a new cache".into(), why),
+                Err(NoCache::OutOfMemory(_)) if worker.expects_refusals() => {
+                    worker.refused();
+                    continue;
+                }
+                Err(why) => {
+                    return worker.report_about(
+                        Kind::Lifetime,
+                        "come-and-go",
+                        0,
+                        "a new cache".into(),
+                        why.to_string(),
+                    );
+                }
             };
             self.use_it(worker, &mut next);
             // Half of the caches are ended by the thread that made them, the others by whoever finds them.

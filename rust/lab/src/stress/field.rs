@@ -52,6 +52,17 @@ impl CacheSpec {
     }
 }
 
+/// Why there is no cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCache {
+    /// Memory is out.
+    #[error("{0}")]
+    OutOfMemory(String),
+    /// The allocator would not make it.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// An allocator under test.
 pub trait Field: Send + Sync {
     /// The name of the CPU backend, as in the table of required counters.
@@ -61,7 +72,7 @@ pub trait Field: Send + Sync {
     ///
     /// # Errors
     /// Why the allocator would not make it.
-    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, String>;
+    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, NoCache>;
 
     /// The calling thread is number `thread` of a run.
     fn enter(&self, thread: u32);

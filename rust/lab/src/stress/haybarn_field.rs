@@ -1,6 +1,6 @@
 //! haybarn itself as the allocator under test: raw caches in an arena of their own.
 
-use super::field::{CacheSpec, Field};
+use super::field::{CacheSpec, Field, NoCache};
 use super::platform;
 use super::rng::Rng;
 use crate::oracle::subject::{Counter, Identity};
@@ -74,7 +74,7 @@ impl Field for HaybarnField {
         &self.backend
     }
 
-    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, String> {
+    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, NoCache> {
         let name = format!("stress-{label}-{}-{}", spec.size, self.made.fetch_add(1));
         let args = CacheArgs {
             align: spec.align,
@@ -82,7 +82,10 @@ impl Field for HaybarnField {
             count_hits: spec.count_hits,
             ..CacheArgs::default()
         };
-        let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(|error| error.to_string())?;
+        let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(|error| match error {
+            Error::OutOfMemory { .. } => NoCache::OutOfMemory(error.to_string()),
+            _ => NoCache::Refused(error.to_string()),
+        })?;
         let align = cache.info().align.max(spec.align);
         Ok(Box::new(HaybarnCache { cache, name, size: spec.size, align, counts_hits: spec.count_hits }))
     }

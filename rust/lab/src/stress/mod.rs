@@ -12,6 +12,7 @@ mod field;
 mod fork;
 mod haybarn_field;
 mod held;
+mod injector;
 mod live;
 mod needs;
 mod pace;
@@ -24,7 +25,7 @@ mod scenario;
 mod shrink_under_load;
 mod worker;
 
-pub use field::{CacheSpec, Field};
+pub use field::{CacheSpec, Field, NoCache};
 pub use haybarn_field::{FieldError, HaybarnField};
 pub use held::Held;
 pub use needs::Needs;

@@ -1,6 +1,7 @@
 //! When a thread of a run stops, and how its operations become known.
 #![forbid(unsafe_code)]
 
+use super::injector::Injector;
 use crossbeam_utils::atomic::AtomicCell;
 use std::time::Instant;
 
@@ -14,21 +15,23 @@ pub(super) struct Pace<'a> {
     public: &'a AtomicCell<u64>,
     published: u64,
     stopped: &'a AtomicCell<bool>,
+    injector: Option<&'a Injector>,
 }
 
 impl<'a> Pace<'a> {
     /// Steps and operations between two looks at the clock.
     const LOOK: u64 = 128;
 
-    /// For a thread that stops at `deadline`, after `most` operations, or when `stopped`; it counts in `public`.
+    /// For a thread that stops at `deadline`, after `most` operations, or when `stopped`; it counts in `public` and keeps `injector` going.
     pub fn new(
         deadline: Instant,
         most: Option<u64>,
         public: &'a AtomicCell<u64>,
         stopped: &'a AtomicCell<bool>,
+        injector: Option<&'a Injector>,
     ) -> Self {
         let most = most.unwrap_or(u64::MAX);
-        Self { deadline, over: false, done: 0, most, since_look: 0, public, published: 0, stopped }
+        Self { deadline, over: false, done: 0, most, since_look: 0, public, published: 0, stopped, injector }
     }
 
     /// Whether the thread shall do another step.
@@ -38,6 +41,9 @@ impl<'a> Pace<'a> {
         if self.since_look >= Self::LOOK {
             self.since_look = 0;
             self.publish();
+            if let Some(injector) = self.injector {
+                injector.look();
+            }
             self.over |= self.stopped.load() || Instant::now() >= self.deadline;
         }
         !self.over && self.done < self.most

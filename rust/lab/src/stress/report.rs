@@ -22,6 +22,10 @@ pub struct Report {
     pub counters: Counters,
     /// The counters that had to be above zero and were not.
     pub missing: Vec<&'static str>,
+    /// Requests that injected faults made fail.
+    pub faults: u64,
+    /// Allocations and creations that failed for it; a request may fail and its caller still find memory.
+    pub refused: u64,
 }
 
 impl Report {
@@ -45,6 +49,8 @@ impl Report {
             "examples": self.examples,
             "counters": counters,
             "missing_counters": self.missing,
+            "faults": self.faults,
+            "refused": self.refused,
         })
     }
 }

@@ -2,16 +2,20 @@
 #![forbid(unsafe_code)]
 
 use super::field::Field;
+use super::injector::Injector;
 use super::pace::Pace;
 use super::report::Report;
 use super::rng::Rng;
 use super::scenario::{Scenario, Setup, Work};
 use super::worker::Worker;
-use crate::oracle::{Claims, Ledger, conservation};
+use crate::oracle::{Claims, Kind, Ledger, Violation, conservation};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::atomic::AtomicCell;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+/// From this probability on, a run in which nothing was injected has not tested what it should.
+const SURE: f64 = 0.001;
 
 /// How much a run does.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,8 @@ pub struct Limits {
     pub seed: u64,
     /// Require the counters of races as well.
     pub long_campaign: bool,
+    /// Probability, 0 to 1, with which requests for memory and for objects fail in spells of the run; 0 for no failures.
+    pub inject: f64,
 }
 
 impl Limits {
@@ -46,6 +52,7 @@ pub struct Run {
     ops: Box<[CachePadded<AtomicCell<u64>>]>,
     taken: Box<[AtomicCell<bool>]>,
     stopped: AtomicCell<bool>,
+    injector: Option<Injector>,
 }
 
 impl Run {
@@ -53,7 +60,7 @@ impl Run {
     /// scenario are seen in another. With `echo` violations go to standard error when they happen.
     ///
     /// # Errors
-    /// A number of threads out of range, or why the allocator would not make a cache.
+    /// A number of threads or a probability out of range, or why the allocator would not make a cache.
     pub fn new(
         scenario: &'static Scenario,
         field: Arc<dyn Field>,
@@ -64,12 +71,13 @@ impl Run {
         if !(1..=Limits::MOST_THREADS).contains(&limits.threads) {
             return Err(format!("threads: {} is not between 1 and {}", limits.threads, Limits::MOST_THREADS));
         }
+        let injector = (limits.inject != 0.0).then(|| Injector::new(limits.inject)).transpose()?;
         let setup = Setup { field: &*field, threads: limits.threads, seed: limits.seed };
         let work = RwLock::new(Some((scenario.prepare)(&setup)?));
         let ops = (0..limits.threads).map(|_| CachePadded::default()).collect();
         let taken = (0..limits.threads).map(|_| AtomicCell::new(false)).collect();
         let (ledger, begun, stopped) = (Ledger::new(echo), OnceLock::new(), AtomicCell::new(false));
-        Ok(Self { scenario, field, claims, ledger, limits, work, begun, ops, taken, stopped })
+        Ok(Self { scenario, field, claims, ledger, limits, work, begun, ops, taken, stopped, injector })
     }
 
     /// The part of thread `index`, below the number of threads; returns when the run's time is up.
@@ -87,7 +95,10 @@ impl Run {
         let work = self.work.read().unwrap_or_else(PoisonError::into_inner);
         let work = work.as_deref().ok_or_else(|| format!("{name}: this run was finished before"))?;
         self.field.enter(index);
-        let mut worker = self.worker(index, begun + self.limits.time);
+        if let Some(injector) = &self.injector {
+            injector.begin()?;
+        }
+        let mut worker = self.worker(index, begun + self.limits.time, self.injector.as_ref());
         work.work(&mut worker);
         worker.pace.publish();
         Ok(())
@@ -120,8 +131,17 @@ impl Run {
         let work = work.take().ok_or_else(|| format!("{}: this run was finished before", self.scenario.name))?;
         let now = Instant::now();
         let seconds = now - *self.begun.get_or_init(|| now);
+        let (faults, refused) = self.injector.as_ref().map_or((0, 0), Injector::end);
+        if refused > faults {
+            // Each failure goes back to a fault that said so, in the very call.
+            let (expected, seen) =
+                (format!("at most {faults} failures, as many as were injected"), refused.to_string());
+            let (scenario, cache) = (self.scenario.name, String::new());
+            let (kind, thread, address) = (Kind::Refused, None, 0);
+            self.ledger.report(Violation { kind, scenario, thread, cache, address, expected, seen });
+        }
         if self.ledger.count() == 0 {
-            let mut worker = self.worker(0, now);
+            let mut worker = self.worker(0, now, None);
             work.settle(&mut worker);
             worker.pace.publish();
         }
@@ -134,6 +154,10 @@ impl Run {
         // Needs are for runs that last; one that was told to stop before its time need not have come that far.
         let cut_short = self.limits.ops.is_some() || self.stopped.load();
         let missing = if cut_short { Vec::new() } else { self.scenario.needs.missing(backend, long, &counters) };
+        let mut missing: Vec<_> = missing.iter().map(|counter| counter.name()).collect();
+        if !cut_short && self.limits.inject >= SURE && faults == 0 {
+            missing.push("faults");
+        }
         Ok(Report {
             scenario: self.scenario.name,
             seconds: seconds.as_secs_f64(),
@@ -141,18 +165,21 @@ impl Run {
             violations: self.ledger.count(),
             examples: self.ledger.examples().iter().map(ToString::to_string).collect(),
             counters,
-            missing: missing.iter().map(|counter| counter.name()).collect(),
+            missing,
+            faults,
+            refused,
         })
     }
 
-    fn worker(&self, index: u32, deadline: Instant) -> Worker<'_> {
+    fn worker<'r>(&'r self, index: u32, deadline: Instant, injector: Option<&'r Injector>) -> Worker<'r> {
         Worker {
             index,
             rng: Rng::new(self.limits.seed, self.scenario.name, index),
             field: &*self.field,
             claims: &self.claims,
             ledger: &self.ledger,
-            pace: Pace::new(deadline, self.limits.ops, &self.ops[index as usize], &self.stopped),
+            pace: Pace::new(deadline, self.limits.ops, &self.ops[index as usize], &self.stopped, injector),
+            injector,
             scenario: self.scenario.name,
             numbered: 0,
             batch: Vec::new(),

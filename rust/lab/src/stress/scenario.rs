@@ -35,7 +35,10 @@ impl Setup<'_> {
     /// # Errors
     /// Why the allocator would not make one.
     pub fn caches(&self, label: &str, specs: &[CacheSpec]) -> Result<Vec<Watched>, String> {
-        let watch = |spec: &CacheSpec| Ok(Watched::new(self.field.cache(label, *spec)?, spec.watched_bytes()));
+        let watch = |spec: &CacheSpec| {
+            let made = self.field.cache(label, *spec).map_err(|why| why.to_string())?;
+            Ok(Watched::new(made, spec.watched_bytes()))
+        };
         specs.iter().map(watch).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::field::Field;
 use super::held::Held;
+use super::injector::Injector;
 use super::live::Live;
 use super::pace::Pace;
 use super::rng::Rng;
@@ -18,6 +19,7 @@ pub struct Worker<'a> {
     pub(super) claims: &'a Claims,
     pub(super) ledger: &'a Ledger,
     pub(super) pace: Pace<'a>,
+    pub(super) injector: Option<&'a Injector>,
     pub(super) scenario: &'static str,
     pub(super) numbered: u64,
     pub(super) batch: Vec<*mut u8>,
@@ -63,11 +65,11 @@ impl Worker<'_> {
     /// Allocates an object and checks all that can be checked now; none after a violation.
     pub fn alloc(&mut self, watched: &Watched) -> Option<Held> {
         let zero = self.rng.one_in(Self::SAMPLE);
+        self.pace.count(1);
         let Some(object) = watched.subject.alloc(zero) else {
-            self.report(Kind::Refused, watched, 0, "an object".into(), "none".into());
+            self.refused_by(watched, || "an object".into());
             return None;
         };
-        self.pace.count(1);
         watched.born(self.index, 1);
         self.take(watched, object, zero)
     }
@@ -99,9 +101,33 @@ impl Worker<'_> {
                 }
             }
         } else {
-            self.report(Kind::Refused, watched, 0, format!("{n} objects"), "none".into());
+            self.pace.count(1);
+            self.refused_by(watched, || format!("{n} objects"));
         }
         self.batch = batch;
+    }
+
+    /// Whether memory may be out now without anybody's fault: failures are injected.
+    #[must_use]
+    pub fn expects_refusals(&self) -> bool {
+        self.injector.is_some()
+    }
+
+    /// The allocator refused something for want of memory while [`Worker::expects_refusals`]: counted, and compared with what
+    /// was injected at the end of the run.
+    pub fn refused(&self) {
+        if let Some(injector) = self.injector {
+            injector.refused();
+        }
+    }
+
+    /// The cache refused what it was asked for, for want of memory: a violation unless failures are injected.
+    pub fn refused_by(&self, watched: &Watched, expected: impl FnOnce() -> String) {
+        if self.expects_refusals() {
+            self.refused();
+        } else {
+            self.report(Kind::Refused, watched, 0, expected(), "none".into());
+        }
     }
 
     /// Frees the objects at once.

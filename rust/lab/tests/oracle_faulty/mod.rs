@@ -3,7 +3,7 @@
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn_lab::oracle::subject::Identity;
 use haybarn_lab::oracle::{Census, Subject};
-use haybarn_lab::stress::{CacheSpec, Field};
+use haybarn_lab::stress::{CacheSpec, Field, NoCache};
 use std::collections::{BTreeMap, HashSet};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,9 +38,9 @@ impl Field for FaultyField {
         "faulty"
     }
 
-    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, String> {
+    fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, NoCache> {
         if self.0 == Fault::CannotBeMade {
-            return Err("no cache today".into());
+            return Err(NoCache::Refused("no cache today".into()));
         }
         let align = spec.align.max(8);
         let stride = spec.size.next_multiple_of(align);
