@@ -9,14 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn run(fault: Fault, name: &str, threads: u32) -> Report {
-    let limits = Limits {
-        threads,
-        time: Duration::from_secs(60),
-        ops: Some(30_000),
-        seed: 1,
-        long_campaign: false,
-        inject: 0.0,
-    };
+    injected(fault, name, threads, 0.0)
+}
+
+fn injected(fault: Fault, name: &str, threads: u32, inject: f64) -> Report {
+    let limits =
+        Limits { threads, time: Duration::from_secs(60), ops: Some(30_000), seed: 1, long_campaign: false, inject };
     let scenario = scenario(name).expect("a scenario of that name");
     let run = Run::new(scenario, Arc::new(FaultyField(fault)), Arc::new(Claims::new()), limits, false).unwrap();
     std::thread::scope(|scope| {
@@ -150,6 +148,27 @@ fn a_cache_that_cannot_be_made_is_an_error_before_the_run_and_a_violation_in_it(
     let error = Run::new(scenario("churn").unwrap(), field, Arc::new(Claims::new()), limits, false).err().unwrap();
     assert_eq!(error, "no cache today");
     caught(Fault::CannotBeMade, "create-destroy", 1, Kind::Lifetime);
+}
+
+/// The faults are haybarn's, and this allocator asks none of them: what it refuses, it refuses by itself.
+#[test]
+fn with_injected_failures_one_that_no_fault_has_caused_is_seen() {
+    for (fault, scenario) in [(Fault::Refuses, "churn"), (Fault::RefusesBulk, "bulk")] {
+        let report = injected(fault, scenario, 2, 0.5);
+        assert!(report.refused > 0 && report.faults == 0, "{report:?}");
+        let expected = "at most 0 failures, as many as were injected";
+        assert!(report.examples.iter().any(|text| text.contains(expected)), "{:?}", report.examples);
+    }
+    assert!(injected(Fault::None, "churn", 2, 0.5).passed());
+}
+
+#[test]
+fn a_probability_that_is_none_is_an_error_before_the_run() {
+    let limits =
+        Limits { threads: 1, time: Duration::from_secs(1), ops: None, seed: 1, long_campaign: false, inject: 1.5 };
+    let field = Arc::new(FaultyField(Fault::None));
+    let error = Run::new(scenario("churn").unwrap(), field, Arc::new(Claims::new()), limits, false).err().unwrap();
+    assert_eq!(error, "inject: probability = 1.5 is not legal: 0 to 1");
 }
 
 #[test]
