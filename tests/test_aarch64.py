@@ -8,7 +8,7 @@ import pytest
 
 import aarch64_asm
 
-SEQUENCES = "alloc free alloc_counted free_counted pop push replace take_hits"
+SEQUENCES = "alloc free alloc_counted free_counted free_rcu pop push replace replace_rcu take_hits"
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,22 @@ def test_every_text_assembles(units, command, tmp_path):
 
 def test_nothing_is_left_out(units, root):
     names = {name.removesuffix("_plain").removesuffix("_held") for name in units}
-    assert names >= {*SEQUENCES.split(), "read", "write", "write_pair", "swap_remote", "global_asm", "thread_pointer"}
+    assert names >= {
+        *SEQUENCES.split(),
+        "read",
+        "write",
+        "write_pair",
+        "swap_remote",
+        "swap_remote_word",
+        "global_asm",
+        "thread_pointer",
+    }
     # As many texts as there are asm! and sequence! in the file.
     source = (root / aarch64_asm.SEQUENCES).read_text()
     assert len(aarch64_asm.blocks(source)) == source.count("asm!(") + source.count("sequence!(") - 1
-    x86 = (root / "rust/core/src/percpu/seq_x86_64.rs").read_text()
-    assert {block.function for block in aarch64_asm.blocks(x86)} <= names
+    for part in ("", "_rcu"):
+        x86 = (root / f"rust/core/src/percpu/seq_x86_64{part}.rs").read_text()
+        assert {block.function for block in aarch64_asm.blocks(x86)} <= names
 
 
 def test_sequences_commit_by_one_store_at_their_end(units, root):

@@ -5,7 +5,7 @@
 use super::registry::{Registry, lock};
 use crate::{os, rcu};
 use std::cell::RefCell;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 type Registries = Vec<&'static Mutex<Registry>>;
 
@@ -17,7 +17,20 @@ static SETUP: Mutex<()> = Mutex::new(());
 /// Arenas are made one at a time: a child must not find one half made.
 static MAKING: Mutex<()> = Mutex::new(());
 
+/// Read by who has a sheaf of `free_rcu` in hand, which no list has then: forks wait for them, so that a child finds them all.
+static HANDS: RwLock<()> = RwLock::new(());
+
+/// No fork while it lives. Taken once by a thread, after any registry's lock, before the line of a cache; short, and nothing is
+/// waited for meanwhile.
+pub(super) struct Hands(#[expect(dead_code, reason = "held, not looked at")] RwLockReadGuard<'static, ()>);
+
+/// See [`Hands`].
+pub(super) fn hands() -> Hands {
+    Hands(HANDS.read().unwrap_or_else(PoisonError::into_inner))
+}
+
 struct Held {
+    _hands: RwLockWriteGuard<'static, ()>,
     _setup: MutexGuard<'static, ()>,
     _making: MutexGuard<'static, ()>,
     _list: MutexGuard<'static, Registries>,
@@ -64,7 +77,8 @@ extern "C" fn prepare() {
     let (setup, making) = (setup(), making());
     let list = REGISTRIES.lock().unwrap_or_else(PoisonError::into_inner);
     let registries = list.iter().map(|registry| lock(registry)).collect();
-    let all = Held { _setup: setup, _making: making, _list: list, _registries: registries };
+    let hands = HANDS.write().unwrap_or_else(PoisonError::into_inner);
+    let all = Held { _hands: hands, _setup: setup, _making: making, _list: list, _registries: registries };
     // A thread whose locals are gone is ending; a fork from there goes without the locks.
     let _ = HELD.try_with(|held| held.replace(Some(all)));
 }

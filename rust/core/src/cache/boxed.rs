@@ -1,5 +1,6 @@
 //! The owning box of a typed cache's object.
 
+use crate::error::Error;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -11,6 +12,32 @@ pub trait Owner<T> {
     /// # Safety
     /// The object is of this cache and nobody uses it any more.
     unsafe fn free(&self, object: NonNull<T>);
+
+    /// Frees an object after a grace period; its value stays until then.
+    ///
+    /// # Errors
+    /// As [`RawCache::free_rcu`](crate::RawCache::free_rcu).
+    ///
+    /// # Safety
+    /// As [`RawCache::free_rcu`](crate::RawCache::free_rcu).
+    unsafe fn free_rcu(&self, object: NonNull<T>) -> Result<(), Error>;
+}
+
+/// Frees an object after a grace period: readers that may still see it find its value until their section ends. See
+/// [`RawCache::free_rcu`](crate::RawCache::free_rcu). No destructor runs, so a type that needs one is refused when this is compiled.
+///
+/// Source: `kfree_rcu`.
+///
+/// # Errors
+/// [`Error::InReadSection`] with the object itself: no memory for a batch, and the thread is in a read section.
+pub fn kfree_rcu<'c, T, C: Owner<T>>(object: Owned<'c, T, C>) -> Result<(), (Error, Owned<'c, T, C>)> {
+    const { assert!(!core::mem::needs_drop::<T>(), "kfree_rcu runs no destructor: the type must not need one") };
+    let object = ManuallyDrop::new(object);
+    // SAFETY: the object has no other owner, and the box is not used unless it stays one.
+    match unsafe { object.cache.free_rcu(object.object) } {
+        Ok(()) => Ok(()),
+        Err(error) => Err((error, ManuallyDrop::into_inner(object))),
+    }
 }
 
 /// An object of a typed cache `C`, owned: see [`crate::CacheBox`] and [`crate::StaticBox`]. Dropping it drops the value and frees the object.

@@ -8,6 +8,7 @@ use super::hooks::{DtorMode, Hooks};
 use super::park;
 use super::raw::RawCache;
 use super::registry::{Entry, Registry};
+use super::retain::Retain;
 use super::slabs::At;
 use crate::error::Error;
 use crate::inject::{self, Point};
@@ -41,6 +42,9 @@ pub struct CacheArgs {
     /// Bytes behind each object, a multiple of 8 up to 4096, that belong to the hooks: nobody else touches them between
     /// construct and destruct. They begin at the object's size rounded up to 8. Needs hooks.
     pub private_bytes: usize,
+    /// Keeps objects of `free_rcu` back after their grace period: for tests of the order in which a cache ends.
+    #[doc(hidden)]
+    pub retainer: Option<Arc<dyn Retain>>,
 }
 
 // Arguments are read only, and a panic inside hooks is between their own calls: none comes while a cache is being made.
@@ -86,6 +90,7 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
     let counts_hits = args.count_hits || arena.kind != BackendKind::Rseq;
     let place = core::ptr::with_exposed_provenance_mut::<Cache>(block);
     let mut header = Cache::new(place.cast(), arena, backend, geometry, flags, id, counts_hits, name);
+    header.rcu.retain(args.retainer.clone());
     if args.encode_freeptr {
         header.cookie = cookie();
         header.swap_mask = u64::MAX;

@@ -149,6 +149,14 @@ impl<T> StaticCache<T> {
         self.raw().map_or_else(|| Error::NotSetUp { cache: self.name.to_owned() }, out_of_memory)
     }
 
+    /// Waits until what was given to [`kfree_rcu`](crate::kfree_rcu) before is free: see [`RawCache::rcu_barrier`].
+    ///
+    /// # Errors
+    /// [`Error::NotSetUp`]; [`Error::InReadSection`].
+    pub fn rcu_barrier(&'static self) -> Result<(), Error> {
+        self.raw().ok_or_else(|| Error::NotSetUp { cache: self.name.to_owned() })?.rcu_barrier()
+    }
+
     /// Ends the cache; afterwards it may be set up again.
     ///
     /// # Errors
@@ -171,6 +179,13 @@ impl<T> Owner<T> for StaticCache<T> {
     unsafe fn free(&self, object: NonNull<T>) {
         // SAFETY: the caller's word.
         unsafe { self.free_raw(object) };
+    }
+
+    #[inline]
+    unsafe fn free_rcu(&self, object: NonNull<T>) -> Result<(), Error> {
+        let raw = self.raw().ok_or_else(|| Error::NotSetUp { cache: self.name.to_owned() })?;
+        // SAFETY: the caller's word.
+        unsafe { raw.free_rcu(object.cast()) }
     }
 }
 

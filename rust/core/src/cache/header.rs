@@ -7,6 +7,7 @@
 
 use super::arena::Arena;
 use super::hooks::{DtorMode, Hooks};
+use super::rcu_lists::RcuLists;
 use super::reapers::Reapers;
 use crate::pages::NodeId;
 use crate::percpu::{BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots, seq};
@@ -53,6 +54,8 @@ pub(crate) struct Cache {
     /// Whether there are destructors to run.
     pub has_dtor: bool,
     pub dtor_mode: DtorMode,
+    /// Sheaves of `free_rcu`.
+    pub rcu: RcuLists,
     name: [u8; MAX_NAME + 1],
 }
 
@@ -71,6 +74,8 @@ const _: () = assert!(size_of::<CpuArea>() == 1 << seq::AREA_SHIFT);
 pub(super) struct NodeArea {
     pub slabs: NodeSlabs,
     pub barn: Barn,
+    /// Cursor of the loose batch of `free_rcu` that is being filled, 0 for none. Who changes it has the line locked.
+    pub loose: Counter,
 }
 
 /// Bytes from the block's start to CPU 0's slot.
@@ -122,6 +127,7 @@ impl Cache {
             name: bytes,
             defers_death: flags.contains(SlabFlags::TYPESAFE_BY_RCU),
             reapers: Reapers::new(),
+            rcu: RcuLists::new(arena.form),
             full_limit: full_limit(geometry.sheaf_capacity, geometry.slab_size),
             adds_by_sequence: arena.kind == BackendKind::Rseq,
         }
@@ -189,6 +195,11 @@ impl Cache {
         &self.node_area(node).barn
     }
 
+    /// See [`NodeArea::loose`].
+    pub fn loose(&self, node: NodeId) -> &Counter {
+        &self.node_area(node).loose
+    }
+
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.arena.nodes).map(|node| NodeId(node as u8))
     }
@@ -221,7 +232,11 @@ impl Cache {
             let nodes = self.cpu_area(total).cast::<NodeArea>();
             for node in 0..self.arena.nodes as usize {
                 let form = self.form();
-                nodes.wrapping_add(node).write(NodeArea { slabs: NodeSlabs::new(form), barn: Barn::new(form) });
+                nodes.wrapping_add(node).write(NodeArea {
+                    slabs: NodeSlabs::new(form),
+                    barn: Barn::new(form),
+                    loose: Counter::new(),
+                });
             }
         }
     }

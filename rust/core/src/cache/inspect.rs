@@ -52,8 +52,12 @@ pub struct CacheStats {
     pub partial: u64,
     /// Dead slabs whose pages wait for a grace period or for destructors; `slabs` and `total_objects` are without them.
     pub dead_slabs: u64,
-    /// Objects handed out and not freed.
+    /// Objects handed out and not freed; one that was given to `free_rcu` counts until its grace period is over.
     pub objects: u64,
+    /// Objects that were given to `free_rcu` and wait for their grace period.
+    pub rcu_pending: u64,
+    /// Sheaves and loose batches that they are in.
+    pub rcu_sheaves: u64,
     /// Objects that lie free in sheaves, of CPUs and barns.
     pub in_sheaves: u64,
     /// Prefilled sheaves that are out.
@@ -136,7 +140,7 @@ impl RawCache {
     pub fn stats(self) -> CacheStats {
         let cache = self.header();
         // Areas of CPUs that the backend does not name (-1, -2: threads that the kernel refused to register) count for CPU 0.
-        let (mut in_cpus, mut per_cpu) = (0, Vec::with_capacity(cache.arena.cpus as usize));
+        let (mut in_cpus, mut rcu_sheaves, mut per_cpu) = (0, 0, Vec::with_capacity(cache.arena.cpus as usize));
         for cpu in cache.cpus() {
             let mut counters = [0; Stat::ALL.len()];
             for &stat in Stat::ALL {
@@ -148,6 +152,9 @@ impl RawCache {
                 unsafe { (cache.backend.peek(cache.slots(), cpu), cache.backend.peek_hits(cache.slots(), cpu)) };
             counters[Stat::AllocFastpath as usize] += allocs;
             counters[Stat::FreeFastpath as usize] += frees;
+            let (waiting, has_sheaf) = At { cache, cpu }.on_rcu_sheaf(cpu);
+            counters[Stat::FreeRcuSheaf as usize] += waiting;
+            rcu_sheaves += u64::from(has_sheaf);
             per_cpu.push(counters);
             let level = |cursor: *mut u64| {
                 let none = cursor.is_null() || cursor == crate::percpu::stop();
@@ -162,6 +169,8 @@ impl RawCache {
             partial: 0,
             dead_slabs: self.dead_slabs(),
             objects: 0,
+            rcu_pending: 0,
+            rcu_sheaves: rcu_sheaves + cache.rcu.queued.get() + cache.rcu.open.get(),
             in_sheaves: in_cpus,
             prefilled: 0,
             in_prefilled: 0,
@@ -180,6 +189,8 @@ impl RawCache {
         // What left the slabs and did not come back is with users or in sheaves.
         let left = stats.get(Stat::SheafRefill) + stats.get(Stat::AllocSlowpath);
         let back = stats.get(Stat::SheafFlush) + stats.get(Stat::FreeSlowpath);
+        let given = stats.get(Stat::FreeRcuSheaf) + stats.get(Stat::FreeRcuSheafFail);
+        stats.rcu_pending = given.saturating_sub(stats.get(Stat::FreeRcuDone));
         stats.objects = left.saturating_sub(back).saturating_sub(stats.in_sheaves + stats.in_prefilled);
         stats
     }
@@ -229,6 +240,7 @@ impl RawCache {
         for cpu in cache.cpus() {
             at.drain(cpu);
         }
+        at.validate_rcu(&mut reports);
         for node in cache.nodes() {
             at.validate_barn(node, &mut reports);
             at.validate_slabs(node, &mut reports);
@@ -247,6 +259,19 @@ fn owner(arena: &Arena, id: u16) -> String {
 }
 
 impl At<'_> {
+    /// The sheaves of `free_rcu`, which are handed over for it.
+    fn validate_rcu(&self, reports: &mut Vec<String>) {
+        // `check` would ask the registry for the owner's name, whose lock comes before those that are held here.
+        self.each_rcu_object(|node, object| {
+            let word = self.map_of(object);
+            let ours = word.kind() == PageKind::Slab && word.cache() == self.cache.id;
+            let offset = if ours { object.addr().wrapping_sub(self.base(word.descriptor()).addr()) } else { 1 };
+            if !offset.is_multiple_of(self.cache.geometry.slab_size) {
+                reports.push(format!("an rcu sheaf of node {} holds {object:p}, no object of the cache", node.0));
+            }
+        });
+    }
+
     fn validate_barn(&self, node: NodeId, reports: &mut Vec<String>) {
         let full = self.cache.barn(node).full(self.cache.form());
         let mut seen = Vec::new();

@@ -10,6 +10,7 @@
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `hooks`, `construct`, `callbacks` | constructors and destructors of objects, and what is not done inside them |
 //! | `prefill`, `stack`, `lent` | sheaves that are out, with objects set aside; their memory; the same for typed caches |
+//! | `rcu_free`, `rcu_lists`, `rcu_reclaim`, `rcu_service`, `retain` | freeing after a grace period |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `reapers` | dead slabs whose pages go later |
@@ -38,8 +39,13 @@ mod options;
 mod park;
 mod prefill;
 mod raw;
+mod rcu_free;
+mod rcu_lists;
+mod rcu_reclaim;
+mod rcu_service;
 mod reapers;
 mod registry;
+mod retain;
 mod sheaves;
 mod shrink;
 mod slabs;
@@ -47,7 +53,7 @@ mod stack;
 mod typed;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
-pub use boxed::{Owned, Owner};
+pub use boxed::{Owned, Owner, kfree_rcu};
 pub use create::CacheArgs;
 pub use fixed::{StaticBox, StaticCache};
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
@@ -58,6 +64,7 @@ pub use options::{AllocFlags, Level};
 pub use park::{ActiveFault, active, fail_slab};
 pub use prefill::RawPrefilled;
 pub use raw::RawCache;
+pub use retain::Retain;
 pub use typed::{CacheBox, KmemCache};
 
 #[cfg(all(test, shuttle))]

@@ -36,7 +36,7 @@ impl At<'_> {
         self.cache.arena.sheaf_pool(self.cache.shape).put(pages.meta(), index);
     }
 
-    fn index_of(&self, block: *mut u64) -> Index {
+    pub fn index_of(&self, block: *mut u64) -> Index {
         // SAFETY: a block is not null.
         self.cache.arena.pages.meta().index_of(unsafe { NonNull::new_unchecked(block.cast()) })
     }
@@ -47,7 +47,7 @@ impl At<'_> {
         unsafe { Sheaf::from_cursor(cursor) }
     }
 
-    fn saved_sheaf(&self, index: Index) -> Sheaf {
+    pub fn saved_sheaf(&self, index: Index) -> Sheaf {
         let block = self.cache.arena.pages.meta().at(index).cast().as_ptr();
         // SAFETY: the index was just popped from a barn, into which `save` put it.
         unsafe { Sheaf::from_saved(block) }

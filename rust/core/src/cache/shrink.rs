@@ -2,6 +2,7 @@
 //!
 //! Source: `__kmem_cache_shrink`, `flush_all_cpus_locked`, `__kmem_cache_shutdown` (mm/slub.c).
 
+use super::at_fork::hands;
 use super::callbacks;
 use super::graveyard;
 use super::header::Cache;
@@ -30,12 +31,15 @@ impl RawCache {
         released
     }
 
-    /// Ends the cache.
+    /// Ends the cache, after everything that was given to [`RawCache::free_rcu`] has had its grace period.
+    ///
+    /// Source: `kmem_cache_destroy`; the order is K§2.19's: barrier, what a retainer keeps, flush, checks.
     ///
     /// # Errors
     /// [`Error::CacheBusy`] with the first live objects when there are any, or when a prefilled sheaf is out; the cache then
     /// stays as it is, usable.
     /// [`Error::Reentry`] inside a constructor or destructor of this cache.
+    /// [`Error::InReadSection`] if it would have to wait for readers and the thread is one; nothing is done then.
     ///
     /// # Safety
     /// Nobody uses the cache during the call, nor any copy of the handle after its success.
@@ -44,6 +48,7 @@ impl RawCache {
         callbacks::check_destroy(cache)?;
         // A destructor may free objects of this very cache: then there is more to release.
         loop {
+            At::new(cache).end_rcu()?;
             let queued = callbacks::take_queued(cache);
             let at = At::new(cache);
             at.bump(Stat::FreeSlowpath, queued.len() as u64);
@@ -59,6 +64,7 @@ impl RawCache {
             }
         }
         graveyard::empty(cache);
+        cache.rcu.retainer().take();
         // From here on no fault parks the slots, and nobody who walks the caches finds this one.
         let mut registry = cache.arena.registry();
         park::release(cache);
@@ -93,6 +99,11 @@ fn release_slabs(cache: &Cache) -> u64 {
         (-2..at.cache.arena.slots as Cpu).map(|cpu| at.cache.stat(cpu, Stat::FreeSlab).get()).sum()
     };
     let before = gone(&at);
+    if cache.rcu.is_used() {
+        // What waits for readers goes on its way; what has waited goes with the rest.
+        at.hand_over();
+        at.advance(u64::MAX);
+    }
     for cpu in cache.cpus() {
         at.drain(cpu);
     }
@@ -123,6 +134,7 @@ impl At<'_> {
         if !cache.has_sheaves() {
             return None;
         }
+        let hands = hands();
         let drained = loop {
             // SAFETY: as above.
             if unsafe { cache.backend.is_parked(cache.slots(), cpu) } {
@@ -137,6 +149,10 @@ impl At<'_> {
             unsafe { cache.backend.recover(cache.slots(), cpu, &intent) };
             os::yield_now();
         };
+        if let Some(rcu) = drained.rcu {
+            self.queue(self.sheaf_at(rcu), cache.arena.node_of(cpu), &hands);
+        }
+        drop(hands);
         self.bump(Stat::Drain, 1);
         self.bump(Stat::DrainRetry, u64::from(drained.rounds - 1));
         let mut main = self.sheaf_at(drained.pair.main);

@@ -76,6 +76,14 @@ impl<T> KmemCache<T> {
         self.raw.shrink()
     }
 
+    /// Waits until what was given to [`kfree_rcu`](crate::kfree_rcu) before is free: see [`RawCache::rcu_barrier`].
+    ///
+    /// # Errors
+    /// [`Error::InReadSection`].
+    pub fn rcu_barrier(&self) -> Result<(), Error> {
+        self.raw.rcu_barrier()
+    }
+
     /// Checks every free list and sheaf: see [`RawCache::validate`].
     ///
     /// # Errors
@@ -127,6 +135,12 @@ impl<T> Owner<T> for KmemCache<T> {
     unsafe fn free(&self, object: NonNull<T>) {
         // SAFETY: the caller's word.
         unsafe { self.raw.free(object.cast()) };
+    }
+
+    #[inline]
+    unsafe fn free_rcu(&self, object: NonNull<T>) -> Result<(), Error> {
+        // SAFETY: the caller's word.
+        unsafe { self.raw.free_rcu(object.cast()) }
     }
 }
 

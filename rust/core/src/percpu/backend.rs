@@ -61,6 +61,8 @@ pub(crate) struct Closed;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drained {
     pub pair: Pair,
+    /// The rcu sheaf, where it is drained with the pair: behind the flag nobody else could come at it.
+    pub rcu: Option<*mut u64>,
     pub rounds: u32,
 }
 
@@ -118,7 +120,26 @@ pub(crate) trait PerCpu: Sync {
     /// Opens slots that a vanished drainer (in the parent, before fork) left stopped.
     unsafe fn recover(&self, slots: Slots, cpu: Cpu, intent: &DrainIntent);
 
-    /// Gives a new slot its first main sheaf.
+    /// Puts objects from the front on the calling thread's CPU's rcu sheaf while there is room; returns how many. 0 when it
+    /// is full, not there, or cannot be entered now. `mask` is the sheaf block's size less one.
+    unsafe fn push_rcu(&self, slots: Slots, objects: &[*mut u8], mask: usize) -> usize;
+
+    /// The cursor of the rcu sheaf of `cpu` at some moment: [`super::no_sheaf`] where there is none, the stop where the slot
+    /// cannot be entered now or never has one.
+    unsafe fn rcu(&self, slots: Slots, cpu: Cpu) -> *mut u64;
+
+    /// Changes the rcu sheaf of `cpu` from `old` (not the stop) to `new` if the caller runs there and it is still `old`. What
+    /// is displaced belongs to the caller.
+    unsafe fn replace_rcu(&self, slots: Slots, cpu: Cpu, old: *mut u64, new: *mut u64) -> bool;
+
+    /// Takes the rcu sheaf of `cpu`, if it has one, and how many rounds that took; afterwards it has none. One caller at a
+    /// time, who sees to it that no fork cuts it off. Waits for the CPU, as [`PerCpu::drain`] does.
+    unsafe fn drain_rcu(&self, slots: Slots, cpu: Cpu) -> Option<(*mut u64, u32)>;
+
+    /// The word of the rcu sheaf as it lies there: for statistics.
+    unsafe fn peek_rcu(&self, slots: Slots, cpu: Cpu) -> *mut u64;
+
+    /// Gives a new slot its first main sheaf, and opens it for an rcu sheaf.
     unsafe fn install(&self, slots: Slots, cpu: Cpu, main: *mut u64);
 
     /// The pair as it lies there, stopped or not: for statistics and for a cache that nobody else uses.

@@ -4,7 +4,7 @@
 //! generation, which the child takes over: every change of a slot is one store, so what it finds is whole.
 
 use super::backend::{Closed, DrainIntent, Drained, PerCpu, virtual_cpu};
-use super::slot::{Cpu, Pair, Slot, Slots};
+use super::slot::{Cpu, Pair, Slot, Slots, no_sheaf, stop};
 use crate::os;
 
 /// Where the CPU number comes from.
@@ -38,10 +38,32 @@ impl Held {
         unsafe { super::seq::write_pair(&raw mut (*self.0).held, pair) }
     }
 
+    fn set_rcu(&self, cursor: *mut u64) {
+        // SAFETY: the flag is ours. Volatile: `peek_rcu` reads the word without the flag.
+        unsafe { (&raw mut (*self.0).rcu_free).write_volatile(cursor) }
+    }
+
     fn set_main(&self, main: *mut u64) {
         // SAFETY: the flag is ours.
         unsafe { (*self.0).held.main = main }
     }
+}
+
+/// Puts objects above a cursor while there is room; the new cursor, and how many.
+///
+/// # Safety
+/// The cursor is that of a sheaf which is the caller's, in a block of `mask + 1` bytes; or one that always misses.
+unsafe fn push_on(mut cursor: *mut u64, objects: &[*mut u8], mask: usize) -> (*mut u64, usize) {
+    for (given, &object) in objects.iter().enumerate() {
+        let next = cursor.wrapping_add(1);
+        if next.addr() & mask == 0 {
+            return (cursor, given);
+        }
+        // SAFETY: below the block's end and above the cursor: a free place of the sheaf.
+        unsafe { *next = object as u64 };
+        cursor = next;
+    }
+    (cursor, objects.len())
 }
 
 impl Drop for Held {
@@ -81,18 +103,8 @@ impl PerCpu for Flagged {
     unsafe fn push(&self, slots: Slots, objects: &[*mut u8], mask: usize) -> Result<usize, Closed> {
         // SAFETY: the caller's word.
         let held = unsafe { Held::try_enter(slots.of(self.cpu()))? };
-        let mut cursor = held.pair().main;
-        let mut given = 0;
-        for &object in objects {
-            let next = cursor.wrapping_add(1);
-            if next.addr() & mask == 0 {
-                break;
-            }
-            // SAFETY: below the block's end and above the cursor: a free place of a sheaf that the flag makes ours.
-            unsafe { *next = object as u64 };
-            cursor = next;
-            given += 1;
-        }
+        // SAFETY: the flag makes the sheaf under the cursor ours.
+        let (cursor, given) = unsafe { push_on(held.pair().main, objects, mask) };
         held.set_main(cursor);
         Ok(given)
     }
@@ -119,8 +131,14 @@ impl PerCpu for Flagged {
             // SAFETY: the caller's word.
             if let Ok(held) = unsafe { Held::try_enter(slots.of(cpu)) } {
                 let pair = held.pair();
+                // SAFETY: the flag is ours.
+                let rcu = unsafe { (*held.0).rcu_free };
+                let rcu = (rcu != no_sheaf() && rcu != stop()).then_some(rcu);
+                if rcu.is_some() {
+                    held.set_rcu(no_sheaf());
+                }
                 core::mem::forget(held);
-                return Some(Drained { pair, rounds });
+                return Some(Drained { pair, rcu, rounds });
             }
             // SAFETY: as above.
             if unsafe { self.is_parked(slots, cpu) } {
@@ -150,9 +168,60 @@ impl PerCpu for Flagged {
     /// The flag itself carries the generation: a stale one is taken over by the next thread that tries.
     unsafe fn recover(&self, _: Slots, _: Cpu, _: &DrainIntent) {}
 
+    unsafe fn push_rcu(&self, slots: Slots, objects: &[*mut u8], mask: usize) -> usize {
+        // SAFETY: the caller's word.
+        let Ok(held) = (unsafe { Held::try_enter(slots.of(self.cpu())) }) else { return 0 };
+        // SAFETY: the flag makes the word and the sheaf under it ours; where there is none, the cursor misses.
+        let (cursor, given) = unsafe { push_on((*held.0).rcu_free, objects, mask) };
+        held.set_rcu(cursor);
+        given
+    }
+
+    unsafe fn rcu(&self, slots: Slots, cpu: Cpu) -> *mut u64 {
+        // SAFETY: the caller's word; the flag is ours while we read.
+        unsafe { Held::try_enter(slots.of(cpu)).map_or(stop(), |held| (*held.0).rcu_free) }
+    }
+
+    unsafe fn replace_rcu(&self, slots: Slots, cpu: Cpu, old: *mut u64, new: *mut u64) -> bool {
+        debug_assert!(old != stop() && new != stop());
+        // SAFETY: the caller's word.
+        let Ok(held) = (unsafe { Held::try_enter(slots.of(cpu)) }) else { return false };
+        // SAFETY: the flag is ours.
+        let unchanged = unsafe { (*held.0).rcu_free } == old;
+        if unchanged {
+            held.set_rcu(new);
+        }
+        unchanged
+    }
+
+    unsafe fn drain_rcu(&self, slots: Slots, cpu: Cpu) -> Option<(*mut u64, u32)> {
+        let mut rounds = 1;
+        // SAFETY: the caller's word. Whatever was pushed before this call is seen here.
+        while !matches!(unsafe { self.peek_rcu(slots, cpu) }, word if word == no_sheaf() || word == stop()) {
+            // SAFETY: as above.
+            if let Ok(held) = unsafe { Held::try_enter(slots.of(cpu)) } {
+                // SAFETY: the flag is ours.
+                let taken = unsafe { (*held.0).rcu_free };
+                held.set_rcu(no_sheaf());
+                return Some((taken, rounds)).filter(|_| taken != no_sheaf());
+            }
+            rounds += 1;
+            os::yield_now();
+        }
+        None
+    }
+
+    unsafe fn peek_rcu(&self, slots: Slots, cpu: Cpu) -> *mut u64 {
+        // SAFETY: the caller's word; one word, read at once.
+        unsafe { (&raw const (*slots.of(cpu)).rcu_free).read_volatile() }
+    }
+
     unsafe fn install(&self, slots: Slots, cpu: Cpu, main: *mut u64) {
         // SAFETY: a new slot, which only the caller knows.
-        unsafe { (*slots.of(cpu)).held = Pair { main, spare: core::ptr::null_mut() } }
+        unsafe {
+            (*slots.of(cpu)).held = Pair { main, spare: core::ptr::null_mut() };
+            (*slots.of(cpu)).rcu_free = no_sheaf();
+        }
     }
 
     unsafe fn peek(&self, slots: Slots, cpu: Cpu) -> Pair {

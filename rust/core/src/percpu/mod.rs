@@ -21,7 +21,7 @@ pub(crate) use backend::virtual_cpu;
 pub use backend::{BackendKind, set_virtual_cpu};
 pub(crate) use backend::{DrainIntent, PerCpu, choose};
 pub(crate) use flagged::Flagged;
-pub(crate) use slot::{Cpu, NEGATIVE_SLOTS, Pair, Slot, Slots, stop};
+pub(crate) use slot::{Cpu, NEGATIVE_SLOTS, Pair, Slot, Slots, no_sheaf, stop};
 pub(crate) use support::MAX_CPUS;
 
 /// The backend of an arena's caches; `flagged` is the arena's for those with a flag, `counting` whether fast hits are counted.

@@ -4,7 +4,7 @@
 
 use super::backend::{Closed, DrainIntent, Drained, PerCpu};
 use super::seq;
-use super::slot::{Cpu, Pair, Slots, offset, stop};
+use super::slot::{Cpu, Pair, Slots, no_sheaf, offset, stop};
 use crate::os;
 
 pub(crate) struct Rseq<const PAIR: usize>;
@@ -94,7 +94,7 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
             // SAFETY: the caller's word.
             let seen = unsafe { Self::read(slots, cpu) };
             if seen == Pair::stopped() && rounds > 0 {
-                return Some(Drained { pair: got, rounds });
+                return Some(Drained { pair: got, rcu: None, rounds });
             }
             // A word that is not the stop is newer than what was taken before: a sequence in flight committed it.
             let newer = |now: *mut u64, before: *mut u64| if now == stop() { before } else { now };
@@ -152,9 +152,58 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
         }
     }
 
+    unsafe fn push_rcu(&self, slots: Slots, objects: &[*mut u8], mask: usize) -> usize {
+        // SAFETY: the caller's word.
+        unsafe { seq::push::<{ offset::RCU_FREE }>(slots, objects, mask) }
+    }
+
+    unsafe fn rcu(&self, slots: Slots, cpu: Cpu) -> *mut u64 {
+        // SAFETY: the caller's word.
+        unsafe { seq::read(rcu_word(slots, cpu)) as *mut u64 }
+    }
+
+    unsafe fn replace_rcu(&self, slots: Slots, cpu: Cpu, old: *mut u64, new: *mut u64) -> bool {
+        debug_assert!(old != stop() && new != stop());
+        // SAFETY: the caller's word.
+        unsafe { seq::replace_rcu(slots, cpu, old, new) }
+    }
+
+    unsafe fn drain_rcu(&self, slots: Slots, cpu: Cpu) -> Option<(*mut u64, u32)> {
+        let word = rcu_word(slots, cpu);
+        let (mut got, mut rounds) = (no_sheaf(), 0);
+        loop {
+            // SAFETY: the caller's word.
+            let seen = unsafe { seq::read(word) };
+            if seen == stop() as u64 && rounds > 0 {
+                // SAFETY: the word reads the stop, so no sequence writes it until it is opened.
+                unsafe { seq::write(word, no_sheaf() as u64) };
+                return Some((got, rounds));
+            }
+            // Caches without sheaves keep the stop. Nobody but a drainer puts "no sheaf" there.
+            if seen == stop() as u64 || seen == no_sheaf() as u64 {
+                return None;
+            }
+            // SAFETY: as above. What a sequence in flight commits over the stop is newer than what was taken: a push onto the
+            // same sheaf, or another sheaf, whose installer then owns the one that it displaced.
+            if unsafe { seq::swap_remote_word(word, seen, stop() as u64) } {
+                got = seen as *mut u64;
+                rounds += 1;
+                os::membarrier::restart_sequences(cpu as u32);
+            }
+        }
+    }
+
+    unsafe fn peek_rcu(&self, slots: Slots, cpu: Cpu) -> *mut u64 {
+        // SAFETY: the caller's word.
+        unsafe { self.rcu(slots, cpu) }
+    }
+
     unsafe fn install(&self, slots: Slots, cpu: Cpu, main: *mut u64) {
         // SAFETY: a new slot, which only the caller knows.
-        unsafe { Self::open(slots, cpu, Pair { main, spare: core::ptr::null_mut() }) }
+        unsafe {
+            Self::open(slots, cpu, Pair { main, spare: core::ptr::null_mut() });
+            seq::write(rcu_word(slots, cpu), no_sheaf() as u64);
+        }
     }
 
     unsafe fn peek(&self, slots: Slots, cpu: Cpu) -> Pair {
@@ -171,6 +220,10 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
         // SAFETY: the caller's word.
         halves(unsafe { seq::read((&raw const (*slots.of(cpu)).hits).cast()) })
     }
+}
+
+fn rcu_word(slots: Slots, cpu: Cpu) -> *mut u64 {
+    slots.of(cpu).cast::<u8>().wrapping_add(offset::RCU_FREE).cast()
 }
 
 const fn halves(hits: u64) -> (u64, u64) {

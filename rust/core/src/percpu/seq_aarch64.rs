@@ -235,6 +235,67 @@ pub(crate) unsafe fn replace<const MAIN: usize>(slots: Slots, cpu: Cpu, old: Pai
     done != 0
 }
 
+#[inline(always)]
+pub(crate) unsafe fn free_rcu(slots: Slots, object: *mut u8) -> bool {
+    let room: u64;
+    // SAFETY: as `alloc`.
+    unsafe {
+        sequence!([
+            "add {slot}, {slots}, {slot}, lsl #{shift}",
+            "ldr {t}, [{slot}, #{rcu}]",
+            "ldr {room}, [{slot}, #{mask}]",
+            "add {t}, {t}, #8",
+            "ands {room}, {room}, {t}",
+            "b.eq 5f",
+            "str {object}, [{t}]",
+            "str {t}, [{slot}, #{rcu}]",
+            "5:",
+        ]
+            shift = const offset::SHIFT, rcu = const offset::RCU_FREE, mask = const offset::MASK,
+            slots = in(reg) slots.0, object = in(reg) object,
+            t = out(reg) _, slot = out(reg) _, room = out(reg) room, options(nostack));
+    }
+    room != 0
+}
+
+pub(crate) unsafe fn replace_rcu(slots: Slots, cpu: Cpu, old: *mut u64, new: *mut u64) -> bool {
+    let done: u64;
+    // SAFETY: as `alloc`.
+    unsafe {
+        sequence!([
+            "cmp {slot:w}, {cpu:w}",
+            "b.ne 7f",
+            "add {slot}, {slots}, {slot}, lsl #{shift}",
+            "ldr {t}, [{slot}, #{rcu}]",
+            "cmp {t}, {old}",
+            "b.ne 7f",
+            "str {new}, [{slot}, #{rcu}]",
+            "5: mov {t}, #1",
+            "b 8f",
+            "7: mov {t}, xzr",
+            "8:",
+        ]
+            shift = const offset::SHIFT, rcu = const offset::RCU_FREE, slots = in(reg) slots.0, cpu = in(reg) cpu,
+            old = in(reg) old, new = in(reg) new,
+            t = out(reg) done, slot = out(reg) _, options(nostack));
+    }
+    done != 0
+}
+
+pub(crate) unsafe fn swap_remote_word(at: *mut u64, old: u64, new: u64) -> bool {
+    let seen: u64;
+    // SAFETY: the caller's word; LSE2 implies LSE.
+    unsafe {
+        asm!(
+            ".arch_extension lse",
+            "casal {old}, {new}, [{at}]",
+            at = in(reg) at, new = in(reg) new, old = inout(reg) old => seen,
+            options(nostack),
+        );
+    }
+    seen == old
+}
+
 pub(crate) unsafe fn take_hits(slots: Slots, cpu: Cpu) -> u64 {
     let hits;
     // SAFETY: as `alloc`.

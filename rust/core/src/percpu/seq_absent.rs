@@ -26,6 +26,10 @@ pub(crate) unsafe fn free_counted(_: Slots, _: *mut u8) -> bool {
     false
 }
 
+pub(crate) unsafe fn free_rcu(_: Slots, _: *mut u8) -> bool {
+    false
+}
+
 /// log2 of the distance from one CPU's counters to the next one's.
 pub(crate) const AREA_SHIFT: usize = 9;
 

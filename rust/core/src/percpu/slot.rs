@@ -26,6 +26,12 @@ pub(crate) const fn stop() -> *mut u64 {
     (&raw const STOP_BLOCK).cast::<u64>().wrapping_add(MAX_BLOCK / 8 - 1).cast_mut()
 }
 
+/// What `rcu_free` holds while the CPU has no such sheaf: the word above it is the start of a block of every size, so a push
+/// misses; unlike the stop it may be replaced.
+pub(crate) const fn no_sheaf() -> *mut u64 {
+    core::ptr::without_provenance_mut(usize::MAX - 7)
+}
+
 /// Main and spare cursor, which change together. A null spare means that there is none; main is never null.
 ///
 /// Not over-aligned, so that it passes in two registers; where it lies in a slot it is aligned to 16 bytes all the same.
@@ -58,7 +64,8 @@ pub(crate) struct Slot {
     pub flag: TryFlag,
     /// The pair of the plain sequences.
     pub plain: Pair,
-    /// Cursor of the sheaf of objects that wait for a grace period.
+    /// Cursor of the sheaf that `free_rcu` fills, by sequences of both kinds and under the flag; [`no_sheaf`] while there is
+    /// none, the stop under a drain and in caches without sheaves.
     pub rcu_free: *mut u64,
     /// Fast hits of the counting sequences: allocations in the low half, frees in the high half.
     pub hits: u64,
@@ -72,6 +79,7 @@ pub(crate) mod offset {
     use core::mem::offset_of;
     pub const MASK: usize = offset_of!(Slot, mask);
     pub const PLAIN: usize = offset_of!(Slot, plain);
+    pub const RCU_FREE: usize = offset_of!(Slot, rcu_free);
     pub const HITS: usize = offset_of!(Slot, hits);
     pub const HELD: usize = offset_of!(Slot, held);
     /// log2 of the slot's size: the sequences shift the CPU number by it.
@@ -89,14 +97,7 @@ const _: () = {
 impl Slot {
     /// A slot on which everything misses.
     pub const fn closed() -> Self {
-        Self {
-            mask: 0,
-            flag: TryFlag::new(),
-            plain: Pair::stopped(),
-            rcu_free: core::ptr::null_mut(),
-            hits: 0,
-            held: Pair::stopped(),
-        }
+        Self { mask: 0, flag: TryFlag::new(), plain: Pair::stopped(), rcu_free: stop(), hits: 0, held: Pair::stopped() }
     }
 }
 

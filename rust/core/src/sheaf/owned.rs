@@ -6,6 +6,9 @@ use core::ptr::NonNull;
 /// Word of the block's header that keeps the cursor while the sheaf lies in a barn.
 const SAVED: usize = 1;
 
+/// Word of the header that says what a saved sheaf waits for.
+const DUE: usize = 2;
+
 /// An owned sheaf: its cursor, so that it passes in a register. The cache knows its shape. It has no destructor: a sheaf goes
 /// to a slot, a barn or its pool, and the type system cannot say which.
 #[derive(Debug)]
@@ -64,6 +67,24 @@ impl Sheaf {
         // SAFETY: the sheaf is ours and the header part of its block.
         unsafe { *block.add(SAVED) = self.cursor() as u64 };
         block
+    }
+
+    /// Writes what it waits for into the block of a saved sheaf.
+    ///
+    /// # Safety
+    /// The block is the caller's, and a sheaf.
+    pub unsafe fn set_due(block: *mut u64, due: u64) {
+        // SAFETY: the header is part of the block.
+        unsafe { *block.add(DUE) = due };
+    }
+
+    /// What [`Sheaf::set_due`] wrote.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn due(block: *mut u64) -> u64 {
+        // SAFETY: as above.
+        unsafe { *block.add(DUE) }
     }
 
     pub fn cursor(&self) -> *mut u64 {

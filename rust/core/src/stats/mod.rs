@@ -36,6 +36,9 @@ stats! {
     FreeSlowpath, "free_slowpath", "Objects given straight to their slab by a free.";
     FreeAddPartial, "free_add_partial", "Slabs that a free or a refill's rest put on the partial list.";
     FreeRemovePartial, "free_remove_partial", "Listed slabs that a free emptied and that went.";
+    FreeRcuSheaf, "free_rcu_sheaf", "Objects that free_rcu put in a CPU's rcu sheaf, counted when the sheaf leaves the CPU.";
+    FreeRcuSheafFail, "free_rcu_sheaf_fail", "Objects that free_rcu batched in loose sheaves, or freed after waiting for readers.";
+    FreeRcuDone, "free_rcu_done", "Objects of free_rcu whose grace period is over: in sheaves or slabs again.";
     AllocSlab, "alloc_slab", "New slabs.";
     FreeSlab, "free_slab", "Slabs that a free gave back to the pages.";
     ShrinkSlab, "shrink_slab", "Slabs that a shrink or the cache's end gave back to the pages.";

@@ -40,6 +40,8 @@ pub(crate) enum Bug {
     RcuPlainCookie,
     /// A barrier does not wait for callbacks that another thread is running.
     RcuHastyBarrier,
+    /// What was given to `free_rcu` is handed out again without a grace period.
+    EarlyReclaim,
 }
 
 impl Bug {
@@ -59,6 +61,7 @@ impl Bug {
             Self::RcuNoScan => cfg!(feature = "plant-rcu-no-scan"),
             Self::RcuEarlyEnd => cfg!(feature = "plant-rcu-early-end"),
             Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
+            Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
             Self::RcuNoFence | Self::RcuWeakLeave | Self::RcuPlainCookie => false,
         };
         in_build || self.planted_by_test()

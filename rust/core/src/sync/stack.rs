@@ -153,6 +153,32 @@ impl TaggedStack {
         }
     }
 
+    /// Takes every entry by one swap: the one that was on top (0: there was none), linked down to the last, and how many.
+    pub fn take_all(&self, form: Form, links: &impl Links) -> (Index, u64) {
+        loop {
+            let head = self.head.load(form);
+            if head.index == 0 {
+                return (0, 0);
+            }
+            if self.head.swap(form, head, head.next(0, 0)) {
+                let (mut count, mut entry) = (0, head.index);
+                while entry != 0 {
+                    count += 1;
+                    entry = links.link(entry).get();
+                }
+                if form == Form::Packed {
+                    self.packed_len.sub(count);
+                }
+                return (head.index, count);
+            }
+        }
+    }
+
+    /// The entry below one in a chain that the caller owns; 0 for the last.
+    pub fn below(links: &impl Links, entry: Index) -> Index {
+        links.link(entry).get()
+    }
+
     /// Walks from the top down, as far as the stack is long. Exact when nobody else is at it; otherwise it may see entries
     /// that have left, and stops somewhere.
     pub fn visit(&self, form: Form, links: &impl Links, mut visit: impl FnMut(Index)) {

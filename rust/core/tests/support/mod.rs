@@ -1,6 +1,8 @@
 //! What several test files share: arenas of every kind, and the audit that every quiet cache must pass.
 #![allow(dead_code, reason = "each test binary is a crate of its own and uses a part of this")]
 
+pub mod later;
+
 use haybarn::{
     AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, FailSwitch, Form, RawCache, Source,
     Stat, failing_source, set_virtual_cpu,
@@ -117,10 +119,12 @@ pub fn sheaves(stats: &CacheStats) -> u64 {
 pub fn audit(cache: RawCache, live: usize) {
     let (info, stats, arena) = (cache.info(), cache.stats(), cache.arena());
     let who = format!("{} on {} ({:?}), {stats:?}", info.name, info.backend, arena.info().form);
+    // What waits for readers is not in use any more, but nobody may have it either.
     let live = live as u64;
-    assert_eq!(stats.objects, live, "objects handed out: {who}");
+    assert_eq!(stats.objects, live + stats.rcu_pending, "objects handed out: {who}");
+    assert_eq!(stats.rcu_pending, cache.rcu_pending(), "objects that wait for readers: {who}");
     // An object is with its user, in a sheaf, or free in a slab. The last are counted by who takes them: see `exhaust`.
-    assert!(stats.in_sheaves + stats.in_prefilled + live <= stats.total_objects, "total: {who}");
+    assert!(stats.in_sheaves + stats.in_prefilled + stats.objects <= stats.total_objects, "total: {who}");
     // Every sheaf that went out comes back under one counter; what it took along was taken, came back, or is still in it.
     let sum = |stats_: &[Stat]| stats_.iter().map(|&stat| stats.get(stat)).sum::<u64>();
     let out = sum(&[Stat::SheafPrefillFast, Stat::SheafPrefillSlow, Stat::SheafPrefillOversize]);
@@ -137,12 +141,13 @@ pub fn audit(cache: RawCache, live: usize) {
     }
     if info.counts_hits {
         let allocated = sum(&[Stat::AllocFastpath, Stat::AllocSlowpath, Stat::AllocPrefilled]);
-        let freed = stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath);
+        let by_rcu = stats.get(Stat::FreeRcuSheaf) + stats.get(Stat::FreeRcuSheafFail);
+        let freed = stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath) + by_rcu;
         assert_eq!(allocated.wrapping_sub(freed), live, "allocated - freed: {who}");
     }
-    // Every CPU has a main sheaf and may have a spare; the others are in barns.
+    // Every CPU has a main sheaf and may have a spare; the others are in barns or wait for readers.
     let mains = if info.sheaf_capacity == 0 { 0 } else { u64::from(arena.cpus()) };
-    let known = mains + stats.barn.0 + stats.barn.1 + stats.prefilled;
+    let known = mains + stats.barn.0 + stats.barn.1 + stats.prefilled + stats.rcu_sheaves;
     assert!((known..=known + mains).contains(&sheaves(&stats)), "sheaves alive {}: {who}", sheaves(&stats));
 }
 
@@ -152,7 +157,7 @@ pub fn audit_drained(cache: RawCache, live: usize) {
     audit(cache, live);
     let (info, stats) = (cache.info(), cache.stats());
     let mains = if info.sheaf_capacity == 0 { 0 } else { u64::from(cache.arena().cpus()) };
-    let known = mains + stats.barn.0 + stats.barn.1 + stats.prefilled;
+    let known = mains + stats.barn.0 + stats.barn.1 + stats.prefilled + stats.rcu_sheaves;
     assert_eq!(sheaves(&stats), known, "{}: {stats:?}", info.name);
 }
 
