@@ -88,6 +88,12 @@ impl Args<'_, '_> {
         value.map(|value| self.number("times", value, legal)).transpose()
     }
 
+    pub(crate) fn prefilled(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let legal = || format!("1 to {} objects", u32::MAX);
+        let n: usize = self.number("n", value, legal)?;
+        if n == 0 || n > u32::MAX as usize { Err(self.bad("n", &n.to_string(), &legal())) } else { Ok(n) }
+    }
+
     /// An `int` or a `SlabFlags`; a bit that no flag has is an error, a flag that caches do not take yet is the core's.
     pub(crate) fn flags(&self, value: &Given<'_>) -> PyResult<SlabFlags> {
         let legal = || format!("SlabFlags, bits of {:#x}", SlabFlags::all().bits());

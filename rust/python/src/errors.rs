@@ -3,7 +3,7 @@
 
 use haybarn::Error;
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyException, PyIndexError, PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     OutOfMemory,
     ObjectInUse,
     Unavailable,
+    SheafEmpty,
     Reentry,
 }
 
@@ -51,13 +52,14 @@ const ROWS: &[Row] = rows! {
     WrongCache "WrongCacheError" PyValueError "An object was given to a cache that it does not come from.";
     CacheDestroyed "CacheDestroyedError" PyValueError "The cache has been closed or destroyed.";
     BadArgument "BadArgumentError" PyValueError "An argument is outside its legal range.";
-    CacheBusy "CacheBusyError" PyRuntimeError "The cache cannot be destroyed: objects of it are live. `live` says how many, `objects` where the first 64 are: a list of \
-        (address, index in the slab).";
+    CacheBusy "CacheBusyError" PyRuntimeError "The cache cannot be destroyed: objects of it are live, or prefilled sheaves out. `live` says how many objects, `objects` where the first 64 are: \
+        a list of (address, index in the slab); `prefilled` says how many sheaves.";
     Corruption "CorruptionError" PyRuntimeError "The consistency check of a cache found damage.";
     OutOfMemory "OutOfMemoryError" PyMemoryError "Memory for an object or a cache is not to be had.";
     ObjectInUse "ObjectInUseError" PyBufferError "An object cannot be freed: memoryviews of it are live.";
     Unavailable "UnavailableError" PyRuntimeError "What was asked for does not exist on this machine.";
     Reentry "ReentryError" PyRuntimeError "A constructor or destructor asked a cache for something that could lead back into it.";
+    SheafEmpty "SheafEmptyError" PyIndexError "A prefilled sheaf has no object left.";
 };
 
 static TYPES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
@@ -118,16 +120,18 @@ pub(crate) fn from_core(py: Python<'_>, mut error: Error) -> PyErr {
         Error::WrongCache { .. } => Kind::WrongCache,
         Error::Corruption { .. } => Kind::Corruption,
         Error::Unavailable { .. } => Kind::Unavailable,
+        Error::SheafEmpty { .. } => Kind::SheafEmpty,
         Error::Reentry { .. } => Kind::Reentry,
         // Static caches' own, and what later versions add: the base class fits every one.
         _ => Kind::Haybarn,
     };
     let raised = self::error(py, kind, error.to_string());
-    if let Error::CacheBusy { live, sample, .. } = &error {
+    if let Error::CacheBusy { live, prefilled, sample, .. } = &error {
         let objects: Vec<_> = sample.iter().map(|object| (object.address, object.index)).collect();
         let value = raised.value(py);
         // An attribute that cannot be set is an error of its own, which tells more than a lost list.
-        if let Err(failed) = value.setattr("live", live).and_then(|()| value.setattr("objects", objects)) {
+        let set = value.setattr("live", live).and_then(|()| value.setattr("prefilled", prefilled));
+        if let Err(failed) = set.and_then(|()| value.setattr("objects", objects)) {
             return failed;
         }
     }

@@ -12,6 +12,10 @@ use pyo3::Python;
 use crate::gate::{Does, Gate, Pass, Refused};
 use crate::lifetimes::{Identity, Lifetimes, inside, later};
 
+mod lending;
+
+pub(crate) use lending::NoSheaf;
+
 /// How long a caller sleeps, detached from the interpreter, before it looks at a busy gate again.
 const NAP: Duration = Duration::from_micros(50);
 
@@ -29,6 +33,15 @@ pub(crate) enum Gone {
 /// The core had no object: memory is out, or a constructor failed.
 pub(crate) struct NoObject(pub(crate) Option<CtorError>);
 
+/// What keeps a closed cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// Live objects.
+    pub(crate) live: u64,
+    /// Prefilled sheaves that are out.
+    pub(crate) prefilled: u64,
+}
+
 /// A core cache and its gate.
 pub(crate) struct Guarded {
     raw: RawCache,
@@ -37,8 +50,8 @@ pub(crate) struct Guarded {
     counted: bool,
     /// 1 once the core cache has been destroyed; set before the gate opens again.
     destroyed: Published,
-    /// Objects that were live when a destroyer was last refused, less those freed since by calls that found a flag up: on a
-    /// closed cache, the objects that are live.
+    /// Objects that were live and sheaves that were out when a destroyer was last refused, less those that came back since by
+    /// calls that found a flag up: on a closed cache, what keeps it.
     left: Published,
     /// Constructor, destructor and payloads. Then every call is a long one: it may run Python code.
     lifetimes: Option<Arc<Lifetimes>>,
@@ -125,7 +138,7 @@ impl Guarded {
         if unsafe { self.free_later(py, object) } {
             return;
         }
-        let left = self.leave(py, 1, |raw| {
+        let left = self.leave(py, 1, 1, |raw| {
             // SAFETY: the caller's promise.
             unsafe { raw.free(object) }
         });
@@ -162,7 +175,7 @@ impl Guarded {
         }
         let n = objects.len();
         let list = Objects(objects);
-        let left = self.leave(py, n, move |raw| {
+        let left = self.leave(py, n, n, move |raw| {
             let work = move || {
                 // SAFETY: the caller's promise.
                 unsafe { raw.free_bulk(list.whole()) }
@@ -230,24 +243,24 @@ impl Guarded {
         if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw, &pass)) }
     }
 
-    /// [`Guarded::enter`] for those who free, whose objects keep the cache from being destroyed; gives back `left`. All of it
-    /// happens inside the gate, so that a destroyer, who counts what is live, sees either both or neither.
-    fn leave(&self, py: Python<'_>, objects: usize, call: impl FnOnce(RawCache)) -> u64 {
+    /// [`Guarded::enter`] for those who give back: `objects` freed, and `keepers` things (objects, prefilled sheaves) that kept the
+    /// cache from being destroyed; gives back `left`. All of it happens inside the gate, so that a destroyer, who counts what is live, sees either both or neither.
+    fn leave(&self, py: Python<'_>, objects: usize, keepers: usize, call: impl FnOnce(RawCache)) -> u64 {
         let left = self.enter(py, Does::Free, true, |raw, pass| {
             call(raw);
             pass.count(objects);
-            let objects = objects as u64;
-            self.left.take(objects.wrapping_neg()).wrapping_sub(objects)
+            let keepers = keepers as u64;
+            self.left.take(keepers.wrapping_neg()).wrapping_sub(keepers)
         });
         left.unwrap_or_else(|gone| unreachable!("live objects in a cache that is {gone:?}"))
     }
 
-    /// Closes the cache to new objects and destroys it if none is live; gives back how many are.
-    pub(crate) fn close(&self, py: Python<'_>) -> Result<Result<u64, Error>, Gone> {
+    /// Closes the cache to new objects and destroys it if nothing keeps it; gives back what does.
+    pub(crate) fn close(&self, py: Python<'_>) -> Result<Result<Left, Error>, Gone> {
         match self.alone(py, true, RawCache::destroy_alone) {
-            Ok(Err(Error::CacheBusy { live, .. })) => Ok(Ok(live)),
+            Ok(Err(Error::CacheBusy { live, prefilled, .. })) => Ok(Ok(Left { live, prefilled })),
             Ok(Err(other)) => Ok(Err(other)),
-            Ok(Ok(())) | Err(Gone::Destroyed) => Ok(Ok(0)),
+            Ok(Ok(())) | Err(Gone::Destroyed) => Ok(Ok(Left { live: 0, prefilled: 0 })),
             Err(gone) => Err(gone),
         }
     }
@@ -340,7 +353,7 @@ impl Guarded {
         };
         match &result {
             Ok(Ok(())) => self.destroyed.publish(1),
-            Ok(Err(Error::CacheBusy { live, .. })) => self.left.publish(*live),
+            Ok(Err(Error::CacheBusy { live, prefilled, .. })) => self.left.publish(live + prefilled),
             _ => (),
         }
         self.gate.disown(close || self.is_destroyed());
@@ -384,6 +397,7 @@ impl<'a> Objects<'a> {
     }
 }
 
-fn nap(py: Python<'_>) {
+/// Sleeps a little, detached from the interpreter.
+pub(crate) fn nap(py: Python<'_>) {
     py.detach(|| std::thread::sleep(NAP));
 }

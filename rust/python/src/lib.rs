@@ -15,9 +15,11 @@ mod lab_stress;
 mod lifetimes;
 mod methods;
 mod object;
+mod prefilled;
 mod registry;
 mod report;
 mod state;
+mod turn;
 
 use pyo3::prelude::*;
 
@@ -30,6 +32,8 @@ mod _core {
     use crate::cache::KmemCache;
     #[pymodule_export]
     use crate::geometry::{Geometry, geometry};
+    #[pymodule_export]
+    use crate::prefilled::PrefilledSheaf;
     #[pymodule_export]
     use crate::report::{all_stats, caches, info, slabinfo};
 

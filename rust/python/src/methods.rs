@@ -12,8 +12,9 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use crate::args::{self, Args, Given};
 use crate::cache::KmemCache;
 use crate::construct::Calls;
-use crate::guarded::Gone;
+use crate::guarded::{Gone, Left};
 use crate::lifetimes::{Identity, Lifetimes};
+use crate::prefilled::PrefilledSheaf;
 use crate::{errors, flags, object, registry, report};
 
 #[pymethods]
@@ -148,6 +149,15 @@ impl KmemCache {
         object::free_many(this, &list)
     }
 
+    /// A sheaf with n objects (1 to 2**32 - 1) set aside, or more: as many calls of its alloc() cannot fail.
+    ///
+    /// Raises BadArgumentError, OutOfMemoryError (a MemoryError; nothing is set aside then), or CacheDestroyedError.
+    #[pyo3(signature = (n, /))]
+    fn prefill<'py>(this: &Bound<'py, Self>, n: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PrefilledSheaf>> {
+        let n = Args { py: this.py(), cache: &this.get().name }.prefilled(n)?;
+        PrefilledSheaf::new(this, n)
+    }
+
     /// The counters and `objects`, `total_objects`, `slabs`, `partial`.
     #[pyo3(name = "stats")]
     fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -188,13 +198,16 @@ impl KmemCache {
     #[pyo3(signature = (*_exc_info))]
     fn __exit__(&self, py: Python<'_>, _exc_info: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.check_outside(py, "leaving its `with`")?;
-        let live = self.guarded.close(py).map_err(|gone| self.gone(py, gone))?;
-        let live = live.map_err(|error| errors::from_core(py, error))?;
-        if live == 0 {
-            return Ok(());
-        }
+        let left = self.guarded.close(py).map_err(|gone| self.gone(py, gone))?;
+        let Left { live, prefilled } = left.map_err(|error| errors::from_core(py, error))?;
+        let what = match (live, prefilled) {
+            (0, 0) => return Ok(()),
+            (_, 0) => format!("{live} live object(s)"),
+            (0, _) => format!("{prefilled} prefilled sheaf/sheaves out"),
+            _ => format!("{live} live object(s) and {prefilled} prefilled sheaf/sheaves out"),
+        };
         let text = format!(
-            "cache '{}' was left with {live} live object(s): it takes no new ones and goes when the last of them goes",
+            "cache '{}' was left with {what}: it takes no new ones and goes when the last of them goes",
             self.name
         );
         let text = std::ffi::CString::new(text).map_err(|_| PyTypeError::new_err("a name with a NUL"))?;

@@ -22,6 +22,8 @@ pub(crate) fn stats<'py>(py: Python<'py>, found: &Stats) -> PyResult<Bound<'py, 
     dict.set_item("slabs", found.core.slabs)?;
     dict.set_item("partial", found.core.partial)?;
     dict.set_item("in_sheaves", found.core.in_sheaves)?;
+    dict.set_item("prefilled", found.core.prefilled)?;
+    dict.set_item("in_prefilled", found.core.in_prefilled)?;
     Ok(dict)
 }
 
@@ -88,12 +90,13 @@ pub(crate) fn slabinfo(py: Python<'_>) -> PyResult<String> {
     Ok(text)
 }
 
-/// One line, with the kernel's widths. As there, an object in a sheaf counts as active.
+/// One line, with the kernel's widths. As there, an object in a sheaf counts as active, one that is prefilled too.
 fn row(raw: RawCache) -> Result<String, std::fmt::Error> {
     let (info, stats) = (raw.info(), raw.stats());
     let mut text = String::new();
     write!(text, "{:<17} ", info.name)?;
-    write!(text, "{:>6} {:>6} {:>6} ", stats.objects + stats.in_sheaves, stats.total_objects, info.slab_size)?;
+    let active = stats.objects + stats.in_sheaves + stats.in_prefilled;
+    write!(text, "{active:>6} {:>6} {:>6} ", stats.total_objects, info.slab_size)?;
     write!(text, "{:>4} {:>4} : tunables {:>4} {:>4} {:>4} ", info.objs_per_slab, 1u64 << info.order, 0, 0, 0)?;
     writeln!(text, ": slabdata {:>6} {:>6} {:>6}", stats.slabs, stats.slabs, 0)?;
     Ok(text)

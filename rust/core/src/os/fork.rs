@@ -52,7 +52,7 @@ impl Hooks {
 }
 
 /// This process's generation, never 0: the owner's mark on flags that a fork may orphan.
-pub(crate) fn generation() -> u64 {
+pub fn generation() -> u64 {
     GENERATION.get() + 1
 }
 

@@ -17,7 +17,7 @@ use crate::state::Refusal;
 
 /// Above this many objects the core works detached from the interpreter: letting go and coming back costs about as much
 /// as 64 objects.
-const DETACH_ABOVE: usize = 512;
+pub(super) const DETACH_ABOVE: usize = 512;
 
 /// A list of `n` new objects.
 pub(crate) fn alloc_many<'py>(

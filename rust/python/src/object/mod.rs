@@ -10,7 +10,9 @@
 //! | `hot` | `KmemCache.alloc` and `KmemCache.free` |
 //! | `bulk` | many at once |
 //! | `view` | what constructors and destructors see |
+//! | `aside` | objects and wrappers set aside |
 
+mod aside;
 mod bulk;
 mod hot;
 mod layout;
@@ -19,6 +21,7 @@ mod shells;
 mod slots;
 mod view;
 
+pub(crate) use aside::{Refused, SetAside};
 pub(crate) use bulk::{alloc_many, free_many};
 
 use pyo3::prelude::*;

@@ -18,16 +18,34 @@ use crate::lifetimes::inside;
 /// The interpreter is attached; `class` is the ready type of `SlabObject`.
 #[inline]
 pub(super) unsafe fn new(class: *mut ffi::PyTypeObject) -> Option<NonNull<SlabObject>> {
+    // SAFETY: attached; the memory is nobody's else, and the type ready by the caller's promise.
+    unsafe { set_aside().map(|memory| begin(memory, class)) }
+}
+
+/// Memory for an instance, without a Python head; `None` when memory is out, and no error is set.
+///
+/// # Safety
+/// The interpreter is attached.
+#[inline]
+pub(super) unsafe fn set_aside() -> Option<NonNull<SlabObject>> {
     // SAFETY: attached.
     let memory = unsafe { kept::take() };
-    let memory = match memory {
-        Some(memory) => memory,
+    match memory {
+        Some(memory) => Some(memory),
         // SAFETY: attached.
-        None => unsafe { allocate() }?,
-    };
+        None => unsafe { allocate() },
+    }
+}
+
+/// Puts the Python head in place: a new instance of `class` with nothing else. Asks for no memory.
+///
+/// # Safety
+/// The interpreter is attached; `memory` came from [`set_aside`] and is nobody's; `class` is the ready type of `SlabObject`.
+#[inline]
+pub(super) unsafe fn begin(memory: NonNull<SlabObject>, class: *mut ffi::PyTypeObject) -> NonNull<SlabObject> {
     // SAFETY: the memory is large enough for an instance and nobody's; the type is static and ready.
     unsafe { ffi::PyObject_Init(memory.as_ptr().cast(), class) };
-    Some(memory)
+    memory
 }
 
 #[cold]

@@ -1,0 +1,166 @@
+//! What a prefilled sheaf of Python holds: objects of the slab, and for each of them the memory of its wrapper, so that taking
+//! one asks nobody for memory.
+
+use std::ptr::NonNull;
+
+use haybarn::{AllocFlags, RawPrefilled};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::bulk::DETACH_ABOVE;
+use super::layout::SlabObject;
+use super::{shells, slots};
+use crate::cache::KmemCache;
+use crate::errors;
+use crate::guarded::NoSheaf;
+use crate::lifetimes::later;
+
+/// Objects set aside. There are always as many wrappers as objects.
+pub(crate) struct SetAside {
+    sheaf: RawPrefilled,
+    wrappers: Wrappers,
+}
+
+/// Why no object was taken.
+pub(crate) enum Refused {
+    Empty,
+    Error(PyErr),
+}
+
+impl SetAside {
+    /// Sets at least `n` objects of the cache and their wrappers aside.
+    pub(crate) fn new(cache: &Bound<'_, KmemCache>, n: usize) -> PyResult<Self> {
+        let (py, this) = (cache.py(), cache.get());
+        this.check_alloc(py, AllocFlags::empty())?;
+        let prefilled = this.guarded.prefill(py, n, DETACH_ABOVE).map_err(|gone| this.gone(py, gone))?;
+        let sheaf = prefilled.map_err(|why| no_sheaf(this, py, n, why))?;
+        let mut wrappers = Wrappers::none();
+        if !wrappers.grow(py, sheaf.len()) {
+            this.guarded.take_back(py, sheaf);
+            return Err(this.no_wrapper(py, n));
+        }
+        Ok(Self { sheaf, wrappers })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sheaf.len()
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.sheaf.capacity()
+    }
+
+    /// Takes an object.
+    pub(crate) fn take<'py>(
+        &mut self,
+        cache: &Bound<'py, KmemCache>,
+        flags: AllocFlags,
+    ) -> Result<Bound<'py, PyAny>, Refused> {
+        let (py, this, sheaf) = (cache.py(), cache.get(), &mut self.sheaf);
+        if sheaf.is_empty() {
+            return Err(Refused::Empty);
+        }
+        let taken = match this.guarded.taking(|| sheaf.alloc(flags)) {
+            Ok(taken) => taken,
+            Err(()) => {
+                this.check_alloc(py, flags).map_err(Refused::Error)?;
+                let taken = this.guarded.taking_gated(py, || sheaf.alloc(flags));
+                taken.map_err(|gone| Refused::Error(this.gone(py, gone)))?
+            }
+        };
+        let (Some(address), Some(memory)) = (taken, self.wrappers.0.pop()) else { return Err(Refused::Empty) };
+        // SAFETY: attached; the memory is a wrapper's and nobody's yet; the address is a live object of the cache, to which a
+        // new reference is handed over; the filled shell is a new reference for us.
+        unsafe {
+            let shell = shells::begin(memory, slots::type_object());
+            SlabObject::fill(shell, address, NonNull::new_unchecked(ffi::Py_NewRef(cache.as_ptr())));
+            Ok(Bound::from_owned_ptr(py, shell.as_ptr().cast()))
+        }
+    }
+
+    /// Sees to it that there are at least `n` objects; where that fails everything is as before.
+    pub(crate) fn refill(&mut self, cache: &Bound<'_, KmemCache>, n: usize) -> PyResult<()> {
+        let (py, this) = (cache.py(), cache.get());
+        let before = self.sheaf.len();
+        // Wrappers first, for as many objects as there may be: giving some back cannot fail.
+        this.check_alloc(py, AllocFlags::empty())?;
+        let most = self.sheaf.capacity().max(n);
+        let fits = n <= before || most.checked_mul(this.slab_size).is_some_and(|bytes| bytes <= this.reserved);
+        if !fits {
+            return Err(this.out_of_memory(py, n));
+        }
+        if n > before && !self.wrappers.grow(py, most) {
+            return Err(this.no_wrapper(py, n));
+        }
+        let refilled = this.guarded.refill(py, &mut self.sheaf, n, DETACH_ABOVE);
+        self.wrappers.shrink(py, self.sheaf.len());
+        refilled.map_err(|gone| this.gone(py, gone))?.map_err(|why| no_sheaf(this, py, n, why))
+    }
+
+    /// Gives sheaf and wrappers back; inside of a callback when that is over.
+    pub(crate) fn give_back(mut self, cache: &Bound<'_, KmemCache>) {
+        let py = cache.py();
+        self.wrappers.shrink(py, 0);
+        if cache.get().guarded.takes_back_later() {
+            let cache = cache.clone().unbind();
+            later::put_off(move |py| {
+                let cache = cache.into_bound(py);
+                cache.get().guarded.take_back(py, self.sheaf);
+            });
+        } else {
+            cache.get().guarded.take_back(py, self.sheaf);
+        }
+    }
+}
+
+/// The error for a sheaf that is not to be had.
+#[cold]
+fn no_sheaf(cache: &KmemCache, py: Python<'_>, n: usize, why: NoSheaf) -> PyErr {
+    match why {
+        NoSheaf::Refused(error) => errors::from_core(py, error),
+        NoSheaf::NoObject(why) => cache.no_object(py, n, why),
+    }
+}
+
+/// Memory of wrappers that nobody has seen yet.
+struct Wrappers(Vec<NonNull<SlabObject>>);
+
+// SAFETY: the pointers are the only ones to memory that no thread has a claim on.
+unsafe impl Send for Wrappers {}
+
+impl Wrappers {
+    fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Until there are `n`; all or none.
+    fn grow(&mut self, _: Python<'_>, n: usize) -> bool {
+        let before = self.0.len();
+        if self.0.try_reserve_exact(n.saturating_sub(before)).is_err() {
+            return false;
+        }
+        while self.0.len() < n {
+            // SAFETY: attached.
+            let Some(memory) = (unsafe { shells::set_aside() }) else {
+                self.shrink_to(before);
+                return false;
+            };
+            self.0.push(memory);
+        }
+        true
+    }
+
+    /// Until there are no more than `n`.
+    fn shrink(&mut self, _: Python<'_>, n: usize) {
+        self.shrink_to(n);
+    }
+
+    fn shrink_to(&mut self, n: usize) {
+        while self.0.len() > n
+            && let Some(memory) = self.0.pop()
+        {
+            // SAFETY: called attached only; from `set_aside`, and nobody has seen it.
+            unsafe { shells::retire(memory) };
+        }
+    }
+}
