@@ -23,8 +23,8 @@ pub(crate) enum Kind {
     OutOfMemory,
     ObjectInUse,
     Unavailable,
-    SheafEmpty,
     Reentry,
+    SheafEmpty,
 }
 
 struct Row {

@@ -14,7 +14,7 @@ use crate::lifetimes::{Identity, Lifetimes, inside, later};
 
 mod lending;
 
-pub(crate) use lending::NoSheaf;
+pub(crate) use lending::{Left, NoSheaf};
 
 /// How long a caller sleeps, detached from the interpreter, before it looks at a busy gate again.
 const NAP: Duration = Duration::from_micros(50);
@@ -32,15 +32,6 @@ pub(crate) enum Gone {
 
 /// The core had no object: memory is out, or a constructor failed.
 pub(crate) struct NoObject(pub(crate) Option<CtorError>);
-
-/// What keeps a closed cache.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Left {
-    /// Live objects.
-    pub(crate) live: u64,
-    /// Prefilled sheaves that are out.
-    pub(crate) prefilled: u64,
-}
 
 /// A core cache and its gate.
 pub(crate) struct Guarded {

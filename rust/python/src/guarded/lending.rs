@@ -9,6 +9,15 @@ use super::{Gone, Guarded, NoObject};
 use crate::gate::Does;
 use crate::lifetimes::inside;
 
+/// What keeps a closed cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// Live objects.
+    pub(crate) live: u64,
+    /// Prefilled sheaves that are out.
+    pub(crate) prefilled: u64,
+}
+
 /// Why there is no sheaf, or none with so many objects.
 pub(crate) enum NoSheaf {
     /// The core refused the argument.
