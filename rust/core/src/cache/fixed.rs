@@ -10,7 +10,7 @@ use super::create::CacheArgs;
 use super::free;
 use super::options::AllocFlags;
 use super::raw::RawCache;
-use super::typed::{for_type, out_of_memory};
+use super::typed::{for_type, refusal};
 use crate::error::Error;
 use crate::percpu::{MAX_CPUS, NEGATIVE_SLOTS, Slot, seq};
 use crate::sync::PublishedPtr;
@@ -71,7 +71,7 @@ impl<T> StaticCache<T> {
         if self.is_set_up() {
             return Err(Error::AlreadySetUp { cache: self.name.to_owned() });
         }
-        let raw = RawCache::create(Arena::global()?, self.name, size_of::<T>(), &for_type::<T>(args))?;
+        let raw = RawCache::create(Arena::global()?, self.name, size_of::<T>(), &for_type::<T>(self.name, args)?)?;
         self.slots.publish(raw.slots().0);
         Ok(())
     }
@@ -146,7 +146,7 @@ impl<T> StaticCache<T> {
 
     #[cold]
     fn refusal(&self) -> Error {
-        self.raw().map_or_else(|| Error::NotSetUp { cache: self.name.to_owned() }, out_of_memory)
+        self.raw().map_or_else(|| Error::NotSetUp { cache: self.name.to_owned() }, refusal)
     }
 
     /// Waits until what was given to [`kfree_rcu`](crate::kfree_rcu) before is free: see [`RawCache::rcu_barrier`].

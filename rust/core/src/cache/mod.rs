@@ -16,6 +16,7 @@
 //! | `graveyard`, `reapers` | dead slabs whose pages go later |
 //! | `inspect` | attributes, counters, address checks, validation |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
+//! | `constructed` | caches of a Rust type whose values outlive their owners |
 
 mod alloc;
 mod arena;
@@ -25,6 +26,7 @@ mod boxed;
 mod bulk;
 mod callbacks;
 mod construct;
+mod constructed;
 mod create;
 mod fixed;
 mod free;
@@ -53,7 +55,12 @@ mod stack;
 mod typed;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
+<<<<<<< HEAD
 pub use boxed::{Owned, Owner, kfree_rcu};
+=======
+pub use boxed::{Owned, Owner};
+pub use constructed::{AllocError, CtorBox, CtorCache};
+>>>>>>> 95dce1e (CtorCache: a cache of a Rust type whose objects are constructed once per slab)
 pub use create::CacheArgs;
 pub use fixed::{StaticBox, StaticCache};
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};

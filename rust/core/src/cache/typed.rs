@@ -3,6 +3,7 @@
 use super::arena::Arena;
 use super::boxed::{Owned, Owner};
 use super::create::CacheArgs;
+use super::hooks::{CtorError, take_ctor_error};
 use super::inspect::{CacheInfo, CacheStats};
 use super::options::AllocFlags;
 use super::raw::RawCache;
@@ -36,7 +37,7 @@ impl<T> KmemCache<T> {
     /// # Errors
     /// As [`KmemCache::create`].
     pub fn create_in(arena: &'static Arena, name: &str, args: &CacheArgs) -> Result<Self, Error> {
-        let raw = RawCache::create(arena, name, size_of::<T>(), &for_type::<T>(args))?;
+        let raw = RawCache::create(arena, name, size_of::<T>(), &for_type::<T>(name, args)?)?;
         Ok(Self { raw, objects: PhantomData })
     }
 
@@ -54,7 +55,7 @@ impl<T> KmemCache<T> {
                 // SAFETY: the object holds a value now and has no other owner.
                 Ok(unsafe { CacheBox::from_raw(self, object) })
             }
-            None => Err(out_of_memory(self.raw)),
+            None => Err(refusal(self.raw)),
         }
     }
 
@@ -144,14 +145,30 @@ impl<T> Owner<T> for KmemCache<T> {
     }
 }
 
-/// The arguments with at least the type's alignment.
-pub(super) fn for_type<T>(args: &CacheArgs) -> CacheArgs {
+/// The arguments with at least the type's alignment. Hooks are refused: values that are moved in and out of objects would
+/// undo what they construct.
+pub(super) fn for_type<T>(name: &str, args: &CacheArgs) -> Result<CacheArgs, Error> {
+    if args.hooks.is_some() {
+        let (argument, legal) = ("hooks", "none for a typed cache: CtorCache is the one with a constructor".to_owned());
+        return Err(Error::BadArgument { cache: name.to_owned(), argument, value: "given".to_owned(), legal });
+    }
     // An alignment that is none stays what it is: creation refuses it.
     let legal = args.align == 0 || args.align.is_power_of_two();
-    CacheArgs { align: if legal { args.align.max(align_of::<T>()) } else { args.align }, ..args.clone() }
+    Ok(CacheArgs { align: if legal { args.align.max(align_of::<T>()) } else { args.align }, ..args.clone() })
 }
 
+/// Why an allocation gave nothing.
 #[cold]
-pub(super) fn out_of_memory(cache: RawCache) -> Error {
-    Error::OutOfMemory { cache: cache.header().name().to_owned(), what: "an object" }
+pub(super) fn refusal(cache: RawCache) -> Error {
+    why_not(cache, take_ctor_error())
+}
+
+/// The error that a failed allocation left, or that memory is out.
+pub(super) fn why_not(cache: RawCache, left: Option<CtorError>) -> Error {
+    let cache = cache.header().name().to_owned();
+    match left.map(|CtorError(error)| error.downcast::<Error>()) {
+        None => Error::OutOfMemory { cache, what: "an object" },
+        Some(Ok(error)) => *error,
+        Some(Err(_)) => Error::Ctor { cache, message: "with an error of its own type".to_owned() },
+    }
 }
