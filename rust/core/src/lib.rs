@@ -30,7 +30,9 @@ pub mod sync;
 
 #[cfg(not(loom))]
 pub use cache::{
-    AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheStats, CtorBox, CtorCache, CtorError, DtorMode, Hooks, Info, KmemCache, Level, ObjIndex, Owned, Owner, Prefilled, RawCache, RawPrefilled, Retain, StaticBox, StaticCache, StaticPrefilled, failing_source, kfree_rcu, take_ctor_error,
+    AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheStats, CtorBox, CtorCache,
+    CtorError, DtorMode, Hooks, Info, KmemCache, Level, ObjIndex, Owned, Owner, Prefilled, RawCache, RawPrefilled,
+    Retain, StaticBox, StaticCache, StaticPrefilled, failing_source, kfree_rcu, take_ctor_error,
 };
 #[cfg(not(loom))]
 pub use error::{Error, LiveObject};

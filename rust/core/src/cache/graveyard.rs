@@ -6,6 +6,7 @@
 use super::callbacks;
 use super::construct;
 use super::header::Cache;
+use super::hooks::DtorMode;
 use super::live;
 use super::raw::RawCache;
 use super::reapers::Reapers;
@@ -93,8 +94,15 @@ impl At<'_> {
 
     /// At the end of every public operation off the fast path: takes care of the slabs that it killed.
     pub fn settle(&self) {
-        if self.cache.defers_death && has_dead(self.cache) {
-            reap(self.cache);
+        if !self.cache.defers_death || !has_dead(self.cache) {
+            return;
+        }
+        match (&self.cache.hooks, self.cache.dtor_mode) {
+            // Frees kill no more slabs than there is room for: this backlog is bounded whether anybody comes or not.
+            (Some(hooks), DtorMode::Manual) => hooks.died(),
+            _ => {
+                reap(self.cache);
+            }
         }
     }
 }

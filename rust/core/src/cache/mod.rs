@@ -55,12 +55,8 @@ mod stack;
 mod typed;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
-<<<<<<< HEAD
 pub use boxed::{Owned, Owner, kfree_rcu};
-=======
-pub use boxed::{Owned, Owner};
 pub use constructed::{AllocError, CtorBox, CtorCache};
->>>>>>> 95dce1e (CtorCache: a cache of a Rust type whose objects are constructed once per slab)
 pub use create::CacheArgs;
 pub use fixed::{StaticBox, StaticCache};
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};

@@ -1,6 +1,7 @@
 //! What several test files share: arenas of every kind, and the audit that every quiet cache must pass.
 #![allow(dead_code, reason = "each test binary is a crate of its own and uses a part of this")]
 
+pub mod counting;
 pub mod later;
 
 use haybarn::{
@@ -138,6 +139,14 @@ pub fn audit(cache: RawCache, live: usize) {
     assert!(stats.partial <= stats.slabs, "partial: {who}");
     if stats.get(Stat::OrderFallback) == 0 {
         assert_eq!(stats.total_objects, slabs * u64::from(info.objs_per_slab), "objects of slabs: {who}");
+    }
+    // Constructed and not destructed: the objects of living slabs, and of dead ones whose destructors have not run.
+    let constructed = stats.get(Stat::CtorObject);
+    if constructed > 0 {
+        let ended = stats.get(Stat::DtorObject);
+        let dead = stats.dead_slabs * u64::from(info.objs_per_slab);
+        let alive = constructed - ended;
+        assert!((stats.total_objects..=stats.total_objects + dead).contains(&alive), "{constructed} - {ended}: {who}");
     }
     if info.counts_hits {
         let allocated = sum(&[Stat::AllocFastpath, Stat::AllocSlowpath, Stat::AllocPrefilled]);
