@@ -245,8 +245,11 @@ where
 {
     fn construct(&self, object: NonNull<u8>) -> Result<(), CtorError> {
         match (self.ctor)() {
-            // SAFETY: the object is as large and aligned as `T`, and holds nothing yet.
-            Ok(value) => Ok(unsafe { object.cast::<T>().write(value) }),
+            Ok(value) => {
+                // SAFETY: the object is as large and aligned as `T`, and holds nothing yet.
+                unsafe { object.cast::<T>().write(value) };
+                Ok(())
+            }
             Err(error) => Err(CtorError(Box::new(Said(error)))),
         }
     }
