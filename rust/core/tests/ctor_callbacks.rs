@@ -191,6 +191,7 @@ fn frees_inside_destructors_wait_and_are_done() {
         DEPTH.set(0);
         give(first, first_one);
         while first.shrink() > 0 {}
+        assert!(first.stats().get(Stat::FreeQueued) > 0 && other.stats().get(Stat::FreeQueued) > 0);
         // SAFETY: nobody uses it any more; it takes what is left in the pool along.
         let ended = unsafe { first.destroy() };
         if let Err(error) = ended {
