@@ -1,7 +1,8 @@
 //! Callbacks: run once every section that had begun when they were queued has ended.
 #![forbid(unsafe_code)]
 
-use super::queue::{self, Flush, Head};
+use super::pending::{self, Flush};
+use super::queue::Head;
 use super::stall;
 use super::wait::{Pause, advance, may_wait, watch_forks};
 use crate::error::Error;
@@ -13,7 +14,7 @@ use std::time::Duration;
 /// Has every [`barrier`] from now on flush `flusher`.
 pub fn on_barrier(flusher: &'static dyn Flush) {
     watch_forks();
-    queue::add_flusher(flusher);
+    pending::add_flusher(flusher);
 }
 
 /// Runs `callback` after a grace period, on the service thread (or on that of a [`barrier`], which helps). Callbacks are begun
@@ -27,7 +28,7 @@ pub fn on_barrier(flusher: &'static dyn Flush) {
 /// Source: Linux's `call_rcu`.
 pub fn call(callback: Box<dyn FnOnce() + Send>) {
     watch_forks();
-    queue::push(callback);
+    pending::push(callback);
     serve();
 }
 
@@ -52,14 +53,14 @@ pub fn barrier() -> Result<(), Error> {
 pub fn barrier_while(go_on: &dyn Fn() -> bool) -> Result<bool, Error> {
     const WHAT: &str = "rcu::barrier";
     may_wait(WHAT)?;
-    if queue::is_inside() {
+    if pending::is_inside() {
         return Err(Error::InCallback { what: WHAT });
     }
     stall::settle()?;
     watch_forks();
-    let end = queue::end();
+    let end = pending::end();
     let mut pause = Pause::default();
-    while !queue::have_run(end) {
+    while !pending::have_run(end) {
         if !run_ready(end) {
             if !go_on() {
                 return Ok(false);
@@ -68,7 +69,7 @@ pub fn barrier_while(go_on: &dyn Fn() -> bool) -> Result<bool, Error> {
         }
     }
     let mut outcome = Ok(true);
-    for flusher in queue::flushers() {
+    for flusher in pending::flushers() {
         match flusher.flush(go_on) {
             Ok(true) => {}
             Ok(false) => return outcome.map(|_| false),
@@ -82,7 +83,7 @@ pub fn barrier_while(go_on: &dyn Fn() -> bool) -> Result<bool, Error> {
 fn run_ready(end: u64) -> bool {
     let mut any = false;
     loop {
-        match queue::pop(end) {
+        match pending::pop(end) {
             Head::Empty => return any,
             Head::Waits(cookie) => {
                 if !advance(cookie) {
@@ -92,7 +93,7 @@ fn run_ready(end: u64) -> bool {
             Head::Ready(number, callback) => {
                 any = true;
                 let outcome = catch_unwind(AssertUnwindSafe(callback));
-                queue::ran(number, outcome.is_err());
+                pending::ran(number, outcome.is_err());
                 // What was thrown may throw again where it is dropped.
                 if let Err(thrown) = outcome {
                     let _ = catch_unwind(AssertUnwindSafe(|| drop(thrown))).map_err(core::mem::forget);
@@ -111,7 +112,7 @@ const AGAIN: Duration = Duration::from_millis(1);
 impl Task for Callbacks {
     fn run(&self) -> Option<Duration> {
         run_ready(u64::MAX);
-        queue::is_waiting().then_some(AGAIN)
+        pending::is_waiting().then_some(AGAIN)
     }
 }
 

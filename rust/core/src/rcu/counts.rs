@@ -1,7 +1,7 @@
 //! The counters of RCU, one row each.
 #![forbid(unsafe_code)]
 
-use super::{domain::GRACE, local, queue, stall, table};
+use super::{domain::GRACE, local, pending, stall, table};
 use crate::service;
 
 macro_rules! counts {
@@ -32,9 +32,9 @@ macro_rules! counts {
 counts! {
     grace_periods, "Grace periods that ended.", GRACE.seq.read() / 2;
     stalls, "Reports of read sections that held up a grace period for longer than the limit.", stall::stalls();
-    callbacks_queued, "Callbacks queued.", queue::counts().0;
-    callbacks_run, "Callbacks that have been run.", queue::counts().1;
-    callback_panics, "Callbacks that panicked.", queue::counts().2;
+    callbacks_queued, "Callbacks queued.", pending::counts().0;
+    callbacks_run, "Callbacks that have been run.", pending::counts().1;
+    callback_panics, "Callbacks that panicked.", pending::counts().2;
     records, "Threads that have a record of their own for read sections.",
         table::all().filter(|record| record.is_claimed()).count() as u64;
     crowded, "Read sections entered without a record, for want of memory.", local::crowded();

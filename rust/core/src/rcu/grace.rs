@@ -119,7 +119,7 @@ impl Grace {
             let crowd = &self.crowds[(period % 2) as usize];
             crowd.enter();
             CrowdWord::full();
-            if self::period(self.seq.read()) == period {
+            if self::period(self.seq.read()) == period || Bug::RcuCrowdOnce.planted() {
                 return (period % 2) as u8;
             }
             crowd.leave();
@@ -139,3 +139,7 @@ impl Grace {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "grace_models.rs"]
+mod models;

@@ -6,7 +6,7 @@
 //! | `local`, `table` | the calling thread's record, and all records |
 //! | `wait` | waiting and polling |
 //! | `stall` | reports of readers that stay |
-//! | `queue`, `callbacks` | callbacks and the barrier |
+//! | `queue`, `pending`, `callbacks` | callbacks and the barrier |
 //! | `domain`, `guard`, `counts` | the process's one instance, a section as a value, counters |
 //!
 //! ```
@@ -40,6 +40,8 @@ mod guard;
 #[cfg(not(loom))]
 mod local;
 #[cfg(not(loom))]
+mod pending;
+#[cfg(any(not(loom), test))]
 mod queue;
 mod record;
 #[cfg(not(loom))]
@@ -58,7 +60,7 @@ pub use guard::{ReadGuard, read_lock};
 #[cfg(not(loom))]
 pub use local::{is_reading, read_lock_raw, read_unlock_raw};
 #[cfg(not(loom))]
-pub use queue::Flush;
+pub use pending::Flush;
 #[cfg(not(loom))]
 pub use stall::{set_stall_timeout, stall_timeout};
 #[cfg(not(loom))]

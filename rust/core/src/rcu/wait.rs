@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::domain::{GRACE, System};
-use super::{local, queue, stall, table};
+use super::{local, pending, stall, table};
 use crate::error::Error;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub(super) fn advance(cookie: u64) -> bool {
 /// Watches for forks from now on, here and below.
 pub(crate) fn watch_forks() {
     crate::service::watch_forks();
-    queue::watch_forks();
+    pending::watch_forks();
     local::watch_forks();
 }
 

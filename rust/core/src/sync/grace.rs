@@ -86,7 +86,8 @@ impl ReaderWord {
         if Bug::RcuHiddenReader.planted() {
             return;
         }
-        self.0.store(value, Ordering::Release);
+        let order = if Bug::RcuWeakEnter.planted() { Ordering::Relaxed } else { Ordering::Release };
+        self.0.store(value, order);
     }
 
     /// Enters or leaves a section inside another: who scans need not tell the two values apart.

@@ -30,6 +30,10 @@ pub(crate) enum Bug {
     RcuNoFence,
     /// A reader's entry is not stored.
     RcuHiddenReader,
+    /// A reader's entry releases nothing of the section before it.
+    RcuWeakEnter,
+    /// A reader without a record does not look again whether a period has begun.
+    RcuCrowdOnce,
     /// A reader's end releases nothing.
     RcuWeakLeave,
     /// A grace period ends without a look at the readers.
@@ -62,7 +66,9 @@ impl Bug {
             Self::RcuEarlyEnd => cfg!(feature = "plant-rcu-early-end"),
             Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
-            Self::RcuNoFence | Self::RcuWeakLeave | Self::RcuPlainCookie => false,
+            Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuWeakLeave | Self::RcuPlainCookie => {
+                false
+            }
         };
         in_build || self.planted_by_test()
     }
