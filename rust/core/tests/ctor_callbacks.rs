@@ -1,56 +1,12 @@
-//! What happens inside constructors and destructors: allocations that are refused, frees that wait, panics.
+//! What happens inside constructors and destructors: allocations that are refused, frees that wait.
 
 mod support;
 
-use haybarn::{CacheArgs, CtorError, DtorMode, Error, Hooks, RawCache, Stat, set_virtual_cpu, take_ctor_error};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use haybarn::{Error, RawCache, Stat, take_ctor_error};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
+use support::late::*;
 use support::*;
-
-type Callback = Box<dyn Fn(NonNull<u8>) -> Result<(), CtorError> + Send + Sync>;
-
-/// Hooks that are given after the cache is made, so that they can name it.
-#[derive(Default)]
-struct Late {
-    construct: Mutex<Option<Arc<Callback>>>,
-    destruct: Mutex<Option<Arc<Callback>>>,
-}
-
-impl Late {
-    fn args(self: &Arc<Self>) -> CacheArgs {
-        CacheArgs { hooks: Some(self.clone()), ..CacheArgs::default() }
-    }
-
-    fn on_construct(&self, call: impl Fn(NonNull<u8>) -> Result<(), CtorError> + Send + Sync + 'static) {
-        *self.construct.lock().unwrap() = Some(Arc::new(Box::new(call)));
-    }
-
-    fn on_destruct(&self, call: impl Fn(NonNull<u8>) + Send + Sync + 'static) {
-        let call = move |object: NonNull<u8>| {
-            call(object);
-            Ok(())
-        };
-        *self.destruct.lock().unwrap() = Some(Arc::new(Box::new(call)));
-    }
-
-    fn quiet(&self) {
-        *self.construct.lock().unwrap() = None;
-        *self.destruct.lock().unwrap() = None;
-    }
-}
-
-impl Hooks for Late {
-    fn construct(&self, object: NonNull<u8>) -> Result<(), CtorError> {
-        let call = self.construct.lock().unwrap().clone();
-        call.map_or(Ok(()), |call| call(object))
-    }
-
-    fn destruct(&self, object: NonNull<u8>) {
-        let call = self.destruct.lock().unwrap().clone();
-        let _done = call.map(|call| call(object));
-    }
-}
 
 /// Objects that callbacks take from.
 struct Pool(Mutex<Vec<NonNull<u8>>>);
@@ -80,15 +36,6 @@ fn refusal() -> Option<(String, String, &'static str)> {
         Some(Ok(Error::Reentry { outer, inner, what })) => Some((outer, inner, what)),
         _ => None,
     }
-}
-
-fn two_caches(arena: &'static haybarn::Arena) -> (Arc<Late>, RawCache, RawCache) {
-    let hooks = Arc::<Late>::default();
-    // Without sheaves every call comes by the slow paths, where re-entry is seen.
-    let flags = haybarn::SlabFlags::NOLEAKTRACE;
-    let first = create(arena, "first", 512, &CacheArgs { flags, ..hooks.args() });
-    let other = create(arena, "other", 64, &CacheArgs { flags, ..CacheArgs::default() });
-    (hooks, first, other)
 }
 
 #[test]
@@ -187,21 +134,16 @@ fn frees_inside_destructors_wait_and_are_done() {
             give(first, objects.pop());
             give_bulk(other, strangers.pop().as_slice());
         });
-        let first_one = pool.pop();
+        // A slab's worth: from there on each destructor frees one more, until all have gone.
+        let some: Vec<_> = (0..2 * first.info().objs_per_slab).filter_map(|_| pool.pop()).collect();
         DEPTH.set(0);
-        give(first, first_one);
+        give(first, some);
         while first.shrink() > 0 {}
-        assert!(first.stats().get(Stat::FreeQueued) > 0 && other.stats().get(Stat::FreeQueued) > 0);
-        // SAFETY: nobody uses it any more; it takes what is left in the pool along.
-        let ended = unsafe { first.destroy() };
-        if let Err(error) = ended {
-            let left = pool.take();
-            assert!(!left.is_empty(), "{error}");
-            give(first, left);
-            // SAFETY: as above.
-            unsafe { first.destroy() }.unwrap();
-        }
+        assert!(pool.pop().is_none(), "one destructor after the other freed all");
+        assert_eq!((first.stats().objects, first.stats().slabs), (0, 0));
+        assert!(first.stats().get(Stat::FreeQueued) >= 500 && other.stats().get(Stat::FreeQueued) > 0);
         hooks.quiet();
+        end(first);
         let left = others.take();
         give(other, left);
         end(other);
@@ -290,135 +232,5 @@ fn another_cache_may_end_inside_a_destructor() {
         hooks.quiet();
         end(first);
         end(other);
-    }
-}
-
-#[test]
-fn a_panic_in_a_constructor_goes_on_and_leaves_all_as_before() {
-    for arena in every_arena() {
-        set_virtual_cpu(Some(0));
-        let (hooks, first, other) = two_caches(arena);
-        let with_sheaves = create(arena, "sheaves", 512, &hooks.args());
-        for cache in [first, with_sheaves] {
-            let kept = take_many(cache, 3);
-            let total = cache.info().objs_per_slab as u64;
-            let some = cache.stats().total_objects as usize - kept.len();
-            let rest = take_bulk(cache, some).unwrap();
-            for k in 0..total {
-                let calls = Mutex::new(0);
-                hooks.on_construct(move |_| {
-                    let mut calls = calls.lock().unwrap();
-                    *calls += 1;
-                    assert!(*calls != k + 1, "planted panic");
-                    Ok(())
-                });
-                let before = cache.stats();
-                let panic = catch_unwind(AssertUnwindSafe(|| cache.alloc(PLAIN))).unwrap_err();
-                let text =
-                    panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|&s| s.into()));
-                assert_eq!(text.as_deref(), Some("planted panic"));
-                let after = cache.stats();
-                assert_eq!(
-                    (before.slabs, before.total_objects, before.objects),
-                    (after.slabs, after.total_objects, after.objects)
-                );
-                audit(cache, kept.len() + rest.len());
-            }
-            // Bulk too.
-            let panic = catch_unwind(AssertUnwindSafe(|| {
-                hooks.on_construct(|_| panic!("planted panic"));
-                take_bulk(cache, 2000)
-            }));
-            assert!(panic.is_err());
-            audit(cache, kept.len() + rest.len());
-            hooks.quiet();
-            let object = take(cache);
-            give(cache, kept.into_iter().chain(rest).chain([object]));
-            end(cache);
-        }
-        end(other);
-        set_virtual_cpu(None);
-    }
-}
-
-#[test]
-fn a_panic_in_a_destructor_ends_that_call_only() {
-    /// A payload that panics when it is dropped.
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("planted panic of a payload");
-        }
-    }
-    for arena in every_arena() {
-        let (hooks, first, other) = two_caches(arena);
-        let calls = Arc::new(Mutex::new(0_u64));
-        let counted = calls.clone();
-        hooks.on_destruct(move |_| {
-            let mut calls = counted.lock().unwrap();
-            *calls += 1;
-            let odd = *calls % 2 == 1;
-            drop(calls);
-            if odd {
-                std::panic::panic_any(Bomb);
-            }
-        });
-        let objects = take_many(first, 100);
-        let total = first.stats().total_objects;
-        give(first, objects);
-        while first.shrink() > 0 {}
-        assert_eq!(*calls.lock().unwrap(), total, "each object's destructor was called once");
-        assert_eq!(first.stats().get(Stat::DtorPanic), total.div_ceil(2));
-        assert_eq!(first.stats().total_objects, 0);
-        hooks.quiet();
-        give(first, [take(first)]);
-        end(first);
-        end(other);
-    }
-}
-
-/// The hooks may keep a slab's pages, after the destructors and after a construction that failed.
-#[test]
-fn pages_that_the_hooks_keep_are_theirs_to_give_back() {
-    struct Keeper(Mutex<Vec<(usize, usize)>>, Mutex<bool>);
-    impl Hooks for Keeper {
-        fn construct(&self, object: NonNull<u8>) -> Result<(), CtorError> {
-            // SAFETY: the object is being made.
-            unsafe { object.cast::<u64>().write(7) };
-            if *self.1.lock().unwrap() { Err(CtorError(Box::new(()))) } else { Ok(()) }
-        }
-        fn destruct(&self, _: NonNull<u8>) {}
-        fn keep_run(&self, base: NonNull<u8>, bytes: usize) -> bool {
-            self.0.lock().unwrap().push((base.as_ptr().expose_provenance(), bytes));
-            true
-        }
-    }
-    for arena in every_arena() {
-        for (size, has_dtor_modes) in [(64, DtorMode::Inline), (3 << 20, DtorMode::Manual)] {
-            let hooks = Arc::new(Keeper(Mutex::default(), Mutex::default()));
-            let args = CacheArgs { hooks: Some(hooks.clone()), dtor_mode: has_dtor_modes, ..CacheArgs::default() };
-            let cache = create(arena, "keeps", size, &args);
-            give(cache, [take(cache)]);
-            let slabs = cache.stats().slabs as usize;
-            while cache.shrink() > 0 {}
-            cache.reap();
-            *hooks.1.lock().unwrap() = true;
-            assert!(cache.alloc(PLAIN).is_none());
-            // SAFETY: the test is done with it.
-            unsafe { cache.destroy() }.unwrap();
-            let kept = std::mem::take(&mut *hooks.0.lock().unwrap());
-            assert_eq!(kept.len(), slabs + 1);
-            for (base, bytes) in kept {
-                let base = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(base)).unwrap();
-                assert!(bytes >= size);
-                // SAFETY: the pages are ours since the hooks kept them.
-                unsafe {
-                    assert_eq!(base.cast::<u64>().read(), 7, "still as they were");
-                    arena.free_pages(base).unwrap();
-                    assert!(arena.free_pages(base).is_err());
-                }
-            }
-            assert_eq!(arena.info().used, 0);
-        }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary is a crate of its own and uses a part of this")]
 
 pub mod counting;
+pub mod late;
 pub mod later;
 
 use haybarn::{
