@@ -87,7 +87,7 @@ impl KmemCache {
     }
 
     /// Whether this may be done here: not in the cache's own callbacks.
-    pub(crate) fn check_outside(&self, py: Python<'_>, what: &'static str) -> PyResult<()> {
+    pub(crate) fn check_outside(&self, py: Python<'_>, what: inside::What) -> PyResult<()> {
         self.guarded.lifetimes().map_or(Ok(()), |lifetimes| inside::check(py, &lifetimes.identity, what))
     }
 
@@ -113,8 +113,8 @@ impl KmemCache {
     /// constructor wrote.
     pub(crate) fn check_alloc(&self, py: Python<'_>, flags: AllocFlags) -> PyResult<()> {
         inside::check_alloc(py, self.serial, &self.name)?;
-        if flags.contains(AllocFlags::ZERO) && self.guarded.lifetimes().is_some_and(Lifetimes::constructs) {
-            let legal = "False in a cache with a constructor, whose objects keep what it wrote";
+        if flags.contains(AllocFlags::ZERO) && self.guarded.lifetimes().is_some() {
+            let legal = "False in a cache with a constructor or destructor, whose objects keep what it wrote";
             let text = format!("cache '{}': zero = True is not legal: {legal}", self.name);
             return Err(errors::error(py, Kind::BadArgument, text));
         }

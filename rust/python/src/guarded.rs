@@ -9,6 +9,7 @@ use haybarn::sync::Published;
 use haybarn::{AllocFlags, CtorError, Error, RawCache};
 use pyo3::Python;
 
+use crate::addresses::Addresses;
 use crate::gate::{Does, Gate, Pass, Refused};
 use crate::lifetimes::{Identity, Lifetimes, inside, later};
 
@@ -136,20 +137,33 @@ impl Guarded {
         self.freed_on_closed(py, left);
     }
 
-    /// Inside of a callback a free of a cache with callbacks is put off.
+    /// Inside of a callback of this cache, or of any destructor, the free of an object with callbacks is put off.
     ///
     /// # Safety
     /// As [`Guarded::free`], if it gives back true.
     unsafe fn free_later(&self, py: Python<'_>, object: NonNull<u8>) -> bool {
-        let Some(lifetimes) = self.lifetimes.as_ref().filter(|_| inside::anything()) else { return false };
-        let Some(owner) = lifetimes.owner(py) else { return false };
+        if !self.puts_off() {
+            return false;
+        }
+        // SAFETY: the caller's promise.
+        self.put_off(py, move |this, py| unsafe { this.free(py, object) });
+        true
+    }
+
+    /// Whether what comes back to the cache is put off: inside of a callback of it, or of any destructor.
+    fn puts_off(&self) -> bool {
+        self.identity().is_some_and(|cache| inside::puts_off(cache))
+    }
+
+    /// Does something with this cache, which is kept until then, when the thread is outside of every callback.
+    fn put_off(&self, py: Python<'_>, work: impl FnOnce(&Self, Python<'_>) + 'static) {
+        let Some(owner) = self.lifetimes().and_then(|lifetimes| lifetimes.owner(py)) else { return };
         let (owner, this) = (owner.unbind(), std::ptr::from_ref(self));
         later::put_off(move |py| {
-            // SAFETY: the caller's promise; a cache does not move, and the reference keeps it.
-            unsafe { (*this).free(py, object) };
+            // SAFETY: a cache does not move, and the reference keeps it.
+            work(unsafe { &*this }, py);
             drop(owner.into_bound(py));
         });
-        true
     }
 
     /// Gives many objects back in one call; lets go of the GIL when there are more than `detach_above`.
@@ -157,7 +171,7 @@ impl Guarded {
     /// # Safety
     /// Each object is live, of this cache, in the slice once, and the caller's alone to free.
     pub(crate) unsafe fn free_bulk(&self, py: Python<'_>, objects: &mut [*mut u8], detach_above: usize) {
-        if self.lifetimes.is_some() && inside::anything() {
+        if self.puts_off() {
             for &mut object in objects {
                 // SAFETY: the caller's promise; objects are not null.
                 unsafe { self.free(py, NonNull::new_unchecked(object)) };
@@ -165,7 +179,7 @@ impl Guarded {
             return;
         }
         let n = objects.len();
-        let list = Objects(objects);
+        let list = Addresses(objects);
         let left = self.leave(py, n, n, move |raw| {
             let work = move || {
                 // SAFETY: the caller's promise.
@@ -190,7 +204,7 @@ impl Guarded {
         detach_above: usize,
     ) -> Result<Result<(), NoObject>, Gone> {
         let n = out.len();
-        let list = Objects(out);
+        let list = Addresses(out);
         // A constructor needs the GIL.
         let detaches = n > detach_above && self.lifetimes.is_none();
         let filled = self.enter(py, Does::Alloc, false, move |raw, pass| {
@@ -225,7 +239,8 @@ impl Guarded {
         let pass = loop {
             match self.gate.enter(does, closed, again) {
                 Ok(pass) => break pass,
-                Err(Refused::Busy) if inside::must_not_wait() => return Err(Gone::Inside),
+                // Who destroys a cache without callbacks waits for nobody's.
+                Err(Refused::Busy) if self.lifetimes.is_some() && inside::must_not_wait() => return Err(Gone::Inside),
                 Err(Refused::Busy) => nap(py),
                 Err(Refused::Closed) => return Err(self.gone()),
             }
@@ -287,9 +302,11 @@ impl Guarded {
 
     /// A closed cache goes with its last object: called by every free that found a flag up, after it has left the gate.
     fn freed_on_closed(&self, py: Python<'_>, left: u64) {
-        if left as i64 <= 0 && self.is_closed() {
-            // Done by somebody else, or left to the next free.
-            let _refused = self.alone(py, true, RawCache::destroy_alone);
+        if left as i64 <= 0
+            && self.is_closed()
+            && matches!(self.alone(py, true, RawCache::destroy_alone), Err(Gone::Inside))
+        {
+            self.put_off(py, |this, py| this.freed_on_closed(py, 0));
         }
         self.settle(py);
     }
@@ -373,18 +390,6 @@ impl DestroyAlone for RawCache {
         // SAFETY: called by `Guarded::alone` (nobody else is inside the gate, and whoever comes later sees `destroyed`
         // before using the cache) and by its destructor.
         unsafe { self.destroy() }
-    }
-}
-
-/// A list of object pointers that may be handed to a closure that runs detached.
-struct Objects<'a>(&'a mut [*mut u8]);
-
-// SAFETY: the pointers are values here; the slice stays borrowed by the caller, who waits for the closure.
-unsafe impl Send for Objects<'_> {}
-
-impl<'a> Objects<'a> {
-    fn whole(self) -> &'a mut [*mut u8] {
-        self.0
     }
 }
 

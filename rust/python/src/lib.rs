@@ -1,5 +1,6 @@
 //! Python binding of haybarn: converts arguments and guards lifetimes; every algorithm is in the core.
 
+mod addresses;
 mod args;
 mod cache;
 mod construct;

@@ -13,7 +13,7 @@ use crate::args::{self, Args, Given};
 use crate::cache::KmemCache;
 use crate::construct::Calls;
 use crate::guarded::{Gone, Left};
-use crate::lifetimes::{Identity, Lifetimes};
+use crate::lifetimes::{Identity, Lifetimes, inside};
 use crate::prefilled::PrefilledSheaf;
 use crate::{errors, flags, object, registry, report};
 
@@ -166,7 +166,7 @@ impl KmemCache {
 
     /// Gives wholly free slabs back; how many.
     fn shrink(&self, py: Python<'_>) -> PyResult<u64> {
-        self.check_outside(py, "shrink")?;
+        self.check_outside(py, inside::SHRINK)?;
         let released = self.inside(py, |raw| py.detach(|| raw.shrink()));
         self.guarded.settle(py);
         released
@@ -174,13 +174,13 @@ impl KmemCache {
 
     /// Checks the whole cache; CorruptionError lists what is wrong.
     fn validate(&self, py: Python<'_>) -> PyResult<()> {
-        self.check_outside(py, "validate")?;
+        self.check_outside(py, inside::VALIDATE)?;
         self.inside(py, |raw| py.detach(|| raw.validate()))?.map_err(|error| errors::from_core(py, error))
     }
 
     /// Destroys the cache; with live objects it raises CacheBusyError and stays usable.
     fn destroy(&self, py: Python<'_>) -> PyResult<()> {
-        self.check_outside(py, "destroy")?;
+        self.check_outside(py, inside::DESTROY)?;
         match self.guarded.destroy(py) {
             Ok(result) => result.map_err(|error| errors::from_core(py, error)),
             Err(gone) => Err(self.gone(py, gone)),
@@ -197,7 +197,7 @@ impl KmemCache {
 
     #[pyo3(signature = (*_exc_info))]
     fn __exit__(&self, py: Python<'_>, _exc_info: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.check_outside(py, "leaving its `with`")?;
+        self.check_outside(py, inside::DESTROY)?;
         let left = self.guarded.close(py).map_err(|gone| self.gone(py, gone))?;
         let Left { live, prefilled } = left.map_err(|error| errors::from_core(py, error))?;
         let what = match (live, prefilled) {

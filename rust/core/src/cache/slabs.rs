@@ -199,10 +199,12 @@ impl At<'_> {
         let pages = &self.cache.arena.pages;
         let base = NonNull::new(pages.address(run.page));
         let (Some(hooks), Some(base)) = (&self.cache.hooks, base) else { return false };
+        // First: whom it is given may give it back at once.
+        let kind = if run.order <= Order::MAX { PageKind::Run } else { PageKind::Span };
+        pages.set_map(run.page, 1, MapWord::new(kind, run.order, NodeId(0), 0, 0));
         let kept = hooks.keep_run(base, PAGE_SIZE << run.order.0);
-        if kept {
-            let kind = if run.order <= Order::MAX { PageKind::Run } else { PageKind::Span };
-            pages.set_map(run.page, 1, MapWord::new(kind, run.order, NodeId(0), 0, 0));
+        if !kept {
+            pages.clear_map(run.page, 1);
         }
         kept
     }

@@ -7,7 +7,6 @@ use pyo3::Python;
 
 use super::{Gone, Guarded, NoObject};
 use crate::gate::Does;
-use crate::lifetimes::inside;
 
 /// What keeps a closed cache.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +76,9 @@ impl Guarded {
         taken
     }
 
-    /// Whether a sheaf cannot come back here and now: not inside of a callback, which may not wait.
+    /// Whether a sheaf cannot come back here and now.
     pub(crate) fn takes_back_later(&self) -> bool {
-        inside::anything()
+        self.puts_off()
     }
 
     /// Gives a prefilled sheaf back, which kept the cache from being destroyed.

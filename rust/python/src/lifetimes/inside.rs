@@ -123,6 +123,11 @@ pub(crate) fn dtors() -> usize {
     count(|entry| entry.what == In::Dtor) as usize
 }
 
+/// Whether it puts off frees of this cache: in its own callbacks, and in every destructor.
+pub(crate) fn puts_off(cache: &Identity) -> bool {
+    any(|entry| entry.cache.serial == cache.serial || matches!(entry.what, In::Dtor | In::Alone))
+}
+
 /// Whether it may not wait for a cache: what it holds up may be what the other one waits for.
 pub(crate) fn must_not_wait() -> bool {
     any(|entry| matches!(entry.what, In::Dtor | In::Alone))
@@ -148,9 +153,29 @@ fn count(matches: impl Fn(&Entry) -> bool) -> u64 {
     with(|stack| stack.iter().filter(|entry| matches(entry)).count() as u64).unwrap_or(0)
 }
 
+/// Something that may be refused, as said of a constructor, of a destructor, and of a call around them.
+#[derive(Clone, Copy)]
+pub(crate) struct What([&'static str; 3]);
+
+macro_rules! what {
+    ($name:ident $text:literal) => {
+        pub(crate) const $name: What = What([
+            concat!($text, " inside the constructor"),
+            concat!($text, " inside the destructor"),
+            concat!($text, " inside a call"),
+        ]);
+    };
+}
+
+what!(ALLOC "an allocation");
+what!(SHRINK "a shrink");
+what!(VALIDATE "a validation");
+what!(DESTROY "the end");
+what!(WAIT "waiting for another thread");
+
 /// An allocation from cache `inner`: an error in a destructor, and in a callback of that cache.
 pub(crate) fn check_alloc(py: Python<'_>, serial: u64, inner: &str) -> PyResult<()> {
-    refuse(py, inner, "an allocation", |entry| match entry.what {
+    refuse(py, inner, ALLOC, |entry| match entry.what {
         In::Dtor => true,
         In::Ctor => entry.cache.serial == serial,
         In::Call(_) | In::Alone => false,
@@ -158,22 +183,28 @@ pub(crate) fn check_alloc(py: Python<'_>, serial: u64, inner: &str) -> PyResult<
 }
 
 /// Something that cannot be done to cache `inner` in its own callbacks.
-pub(crate) fn check(py: Python<'_>, inner: &Identity, what: &'static str) -> PyResult<()> {
+pub(crate) fn check(py: Python<'_>, inner: &Identity, what: What) -> PyResult<()> {
     refuse(py, &inner.name, what, |entry| entry.cache.serial == inner.serial)
 }
 
 /// The error for something that would have to wait, where nothing may.
 #[cold]
 pub(crate) fn would_wait(py: Python<'_>, inner: &str) -> PyErr {
-    refuse(py, inner, "waiting for another thread", |_| true)
-        .err()
-        .unwrap_or_else(|| errors::from_core(py, reentry("?", inner, "waiting for another thread")))
+    refuse(py, inner, WAIT, |_| true).err().unwrap_or_else(|| errors::from_core(py, reentry("?", inner, WAIT.0[2])))
 }
 
-fn refuse(py: Python<'_>, inner: &str, what: &'static str, matches: impl Fn(&Entry) -> bool) -> PyResult<()> {
-    let outer = with(|stack| stack.iter().rev().find(|entry| matches(entry)).map(|entry| entry.cache.name.clone()));
+fn refuse(py: Python<'_>, inner: &str, what: What, matches: impl Fn(&Entry) -> bool) -> PyResult<()> {
+    let outer = with(|stack| {
+        let entry = stack.iter().rev().find(|entry| matches(entry))?;
+        let text = match entry.what {
+            In::Ctor => 0,
+            In::Dtor => 1,
+            In::Call(_) | In::Alone => 2,
+        };
+        Some((entry.cache.name.clone(), what.0[text]))
+    });
     match outer.flatten() {
-        Some(outer) => Err(errors::from_core(py, reentry(&outer, inner, what))),
+        Some((outer, text)) => Err(errors::from_core(py, reentry(&outer, inner, text))),
         None => Ok(()),
     }
 }

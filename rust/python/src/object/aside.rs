@@ -60,10 +60,10 @@ impl SetAside {
         if sheaf.is_empty() {
             return Err(Refused::Empty);
         }
+        this.check_alloc(py, flags).map_err(Refused::Error)?;
         let taken = match this.guarded.taking(|| sheaf.alloc(flags)) {
             Ok(taken) => taken,
             Err(()) => {
-                this.check_alloc(py, flags).map_err(Refused::Error)?;
                 let taken = this.guarded.taking_gated(py, || sheaf.alloc(flags));
                 taken.map_err(|gone| Refused::Error(this.gone(py, gone)))?
             }

@@ -1,0 +1,137 @@
+"""fork with payloads: the child has its own, and callbacks may fork themselves."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import traceback
+
+import pytest
+
+from haybarn import KmemCache
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+
+
+class Payload:
+    """Can be referred to weakly, and counts how many there are."""
+
+    living = 0
+
+    def __init__(self, *kept):
+        type(self).living += 1
+        self.kept = kept
+
+    def __del__(self):
+        type(self).living -= 1
+
+
+@pytest.fixture(autouse=True)
+def none_left():
+    gc.collect()
+    Payload.living = 0
+    yield
+    gc.collect()
+    assert Payload.living == 0
+
+
+def in_child(body):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            body()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_forked_child_has_payloads_of_its_own():
+    cache = KmemCache("forked", 64, ctor=lambda obj: Payload([]), dtor=lambda obj: None)
+    obj = cache.alloc()
+    obj.payload.kept[0].append("parent")
+
+    def body():
+        assert obj.payload.kept == (["parent"],)
+        obj.payload.kept[0].append("child")
+        cache.free_bulk(cache.alloc_bulk(500))
+        cache.shrink()
+        obj.free()
+        cache.destroy()
+        assert Payload.living == 0
+
+    in_child(body)
+    assert obj.payload.kept == (["parent"],)
+    obj.free()
+    cache.destroy()
+
+
+@pytest.mark.parametrize("callback", ["ctor", "dtor"])
+def test_a_callback_that_forks(callback):
+    children = []
+
+    def body(obj):
+        if callback and not children:
+            children.append(os.fork())
+        return Payload()
+
+    cache = KmemCache("forks", 1024, **{callback: body})
+    cache.alloc().free()
+    if callback == "dtor":
+        cache.shrink()
+    code = 1
+    try:
+        cache.free_bulk(cache.alloc_bulk(100))
+        assert cache.stats()["objects"] == 0
+        cache.validate()
+        cache.shrink()
+        with KmemCache("another", 64, dtor=lambda obj: None) as another:
+            another.free_bulk(another.alloc_bulk(600))
+        # Nobody is thought to be inside any more.
+        cache.destroy()
+        code = 0
+    finally:
+        if children[0] == 0:
+            if code:
+                traceback.print_exc()
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+
+def test_fork_while_threads_are_in_their_constructors():
+    stop = threading.Event()
+    cache = KmemCache("busy", 1024, ctor=lambda obj: Payload(stop.wait(0.0005)), dtor=lambda obj: stop.wait(0.0005))
+
+    def churn():
+        while not stop.is_set():
+            cache.free_bulk(cache.alloc_bulk(40))
+            cache.shrink()
+
+    threads = [threading.Thread(target=churn) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+
+    def body():
+        stop.set()
+        batch = cache.alloc_bulk(50)
+        assert all(isinstance(obj.payload, Payload) for obj in batch)
+        cache.free_bulk(batch)
+        plain = KmemCache("plain", 64)
+        plain.free_bulk(plain.alloc_bulk(100))
+        plain.destroy()
+        cache.shrink()
+
+    try:
+        for _ in range(8):
+            in_child(body)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert cache.stats()["objects"] == 0
+    cache.destroy()
