@@ -1,31 +1,36 @@
 #![forbid(unsafe_code)]
-//! Who empties the graveyard of a cache, when, and what its end waits for. The lists themselves are `slab::graveyard`'s.
+//! How the graveyard of a cache is emptied, and what the cache's end waits for. The lists themselves are `slab::graveyard`'s;
+//! who empties it when is `undertaker`'s.
 //!
 //! Nobody waits here for a reader while holding anything: who cannot go on leaves the slab where it was.
 
 use super::callbacks;
 use super::construct;
 use super::header::Cache;
-use super::hooks::DtorMode;
 use super::live;
 use super::raw::RawCache;
 use super::reapers::Reapers;
 use super::slabs::At;
-use crate::os;
+use crate::error::Error;
 use crate::slab::{Slabs, exhume, release_dead, ripen};
 use crate::sync::Index;
+use crate::{os, rcu};
 use core::ptr::NonNull;
 
 /// While it lives, the cache's end waits.
-struct Reaper<'c> {
+pub(super) struct Reaper<'c> {
     cache: &'c Cache,
     generation: u64,
 }
 
 impl<'c> Reaper<'c> {
-    fn enter(cache: &'c Cache) -> Self {
+    pub fn enter(cache: &'c Cache) -> Self {
         cache.reapers.change(|seen| seen + 1);
         Self { cache, generation: Reapers::generation() }
+    }
+
+    pub fn cache(&self) -> &'c Cache {
+        self.cache
     }
 }
 
@@ -83,6 +88,17 @@ pub(super) fn reap(cache: &Cache) -> usize {
     gone
 }
 
+/// Looks which of the dead have waited long enough: whether some still wait, and whether some could be ended now.
+pub(super) fn ripen_all(cache: &Cache) -> (bool, bool) {
+    let at = At::new(cache);
+    let (mut some_wait, mut some_ripe) = (false, false);
+    for node in cache.nodes() {
+        some_wait |= ripen(&at, cache.node(node));
+        some_ripe |= cache.node(node).grave().has_ripe(cache.form());
+    }
+    (some_wait, some_ripe)
+}
+
 impl At<'_> {
     /// Destructs the objects of a dead slab that is ours and gives its pages back.
     fn end_of(&self, slab: Index) {
@@ -91,30 +107,24 @@ impl At<'_> {
         }
         release_dead(self, slab);
     }
-
-    /// At the end of every public operation off the fast path: takes care of the slabs that it killed.
-    pub fn settle(&self) {
-        if !self.cache.defers_death || !has_dead(self.cache) {
-            return;
-        }
-        match (&self.cache.hooks, self.cache.dtor_mode) {
-            // Frees kill no more slabs than there is room for: this backlog is bounded whether anybody comes or not.
-            (Some(hooks), DtorMode::Manual) => hooks.died(),
-            _ => {
-                reap(self.cache);
-            }
-        }
-    }
 }
 
-/// Before a cache ends, when nobody else uses it: until all of its dead are gone.
-pub(super) fn empty(cache: &Cache) {
+/// Before a cache ends, when nobody else uses it: until all of its dead are gone, which for a type-safe cache takes a grace
+/// period.
+///
+/// # Errors
+/// [`Error::InReadSection`] where readers would have to be waited for by one of them.
+pub(super) fn empty(cache: &Cache) -> Result<(), Error> {
+    if cache.is_type_safe() && has_dead(cache) {
+        rcu::wait_for("the end of a type-safe cache", rcu::get_state())?;
+    }
     while has_dead(cache) {
         if reap(cache) == 0 {
             bury_the_lost(cache);
             os::yield_now();
         }
     }
+    Ok(())
 }
 
 /// After a cache with no dead was taken out of its arena's registry: until nobody looks for dead any more.

@@ -138,6 +138,11 @@ impl Cache {
         core::str::from_utf8(&self.name[..len]).unwrap_or("?")
     }
 
+    /// Whether readers may look at objects that are free, in slabs that have died.
+    pub fn is_type_safe(&self) -> bool {
+        self.flags.contains(SlabFlags::TYPESAFE_BY_RCU)
+    }
+
     /// False where geometry gave capacity 0: then every slot stays stopped, and all goes straight to the slabs.
     pub fn has_sheaves(&self) -> bool {
         self.shape.capacity > 0

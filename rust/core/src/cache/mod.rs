@@ -13,7 +13,7 @@
 //! | `rcu_free`, `rcu_lists`, `rcu_reclaim`, `rcu_service`, `retain` | freeing after a grace period |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `ask`, `park` | faults that fail objects |
-//! | `graveyard`, `reapers` | dead slabs whose pages go later |
+//! | `graveyard`, `undertaker`, `reapers` | dead slabs whose pages go later, and who sees to it |
 //! | `inspect` | attributes, counters, address checks, validation |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
 //! | `constructed` | caches of a Rust type whose values outlive their owners |
@@ -53,6 +53,7 @@ mod shrink;
 mod slabs;
 mod stack;
 mod typed;
+mod undertaker;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
 pub use boxed::{Owned, Owner, kfree_rcu};

@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::os;
 use crate::pages::NodeId;
 use crate::percpu::{Cpu, Pair};
-use crate::slab::flags::SlabFlags;
 use crate::slab::shrink as shrink_node;
 use crate::stats::Stat;
 use core::ptr::null_mut;
@@ -59,11 +58,11 @@ impl RawCache {
             }
             // A cache that is busy says so before anybody waits for a reader; for a destructor that runs, it waits.
             let idle = graveyard::reap(cache) == 0 && released == 0 && queued.is_empty();
-            if idle && (cache.flags.contains(SlabFlags::TYPESAFE_BY_RCU) || !graveyard::has_dead(cache)) {
+            if idle && (cache.is_type_safe() || !graveyard::has_dead(cache)) {
                 return Err(live::busy(cache));
             }
         }
-        graveyard::empty(cache);
+        graveyard::empty(cache)?;
         cache.rcu.retainer().take();
         // From here on no fault parks the slots, and nobody who walks the caches finds this one.
         let mut registry = cache.arena.registry();

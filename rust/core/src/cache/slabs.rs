@@ -4,6 +4,7 @@ use super::construct::{Failed, construct_slab};
 use super::header::Cache;
 use crate::pages::{MapWord, MetaLinks, NodeId, Order, PAGE_SIZE, PageIndex, PageKind};
 use crate::percpu::Cpu;
+use crate::rcu;
 use crate::slab::geometry::Geometry;
 use crate::slab::{Descriptor, NodeSlabs, ObjRef, Slabs, free_chain, publish};
 use crate::stats::Stat;
@@ -25,7 +26,7 @@ pub(super) struct Run {
 }
 
 /// Dead slabs of a node after which frees kill no more: an empty slab stays then, and serves the next allocations.
-const ROOM: u64 = if cfg!(shuttle) { 2 } else { 64 };
+pub(super) const ROOM: u64 = if cfg!(shuttle) { 2 } else { 64 };
 
 /// A slab that nobody else knows yet: its objects are at `base + n * stride`.
 pub(super) struct NewSlab {
@@ -286,11 +287,11 @@ impl Slabs for At<'_> {
     }
 
     fn wait_for(&self) -> Option<u64> {
-        None
+        self.cache.is_type_safe().then(|| rcu::get_state().0)
     }
 
-    fn is_over(&self, _stamp: u64) -> bool {
-        true
+    fn is_over(&self, stamp: u64) -> bool {
+        rcu::poll_state(rcu::Cookie(stamp))
     }
 
     fn set_stamp(&self, slab: Index, stamp: u64) {

@@ -64,6 +64,6 @@ pub use pending::Flush;
 #[cfg(not(loom))]
 pub use stall::{set_stall_timeout, stall_timeout};
 #[cfg(not(loom))]
-pub(crate) use wait::watch_forks;
-#[cfg(not(loom))]
 pub use wait::{Cookie, cond_synchronize, get_state, poll_state, synchronize};
+#[cfg(not(loom))]
+pub(crate) use wait::{wait_for, watch_forks};

@@ -76,6 +76,7 @@ impl SlabFlags {
     /// would break its promise, so asking for one is an error until its behaviour is built.
     pub const ACCEPTED_NOW: Self = Self::HWCACHE_ALIGN
         .union(Self::PANIC)
+        .union(Self::TYPESAFE_BY_RCU)
         .union(Self::NO_MERGE)
         .union(Self::RECLAIM_ACCOUNT)
         .union(Self::CACHE_DMA)

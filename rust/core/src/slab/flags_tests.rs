@@ -29,6 +29,6 @@ fn debugging_never_merges_and_is_not_taken_yet() {
 
 #[test]
 fn what_is_not_taken_yet_is_exactly_this() {
-    let refused = SlabFlags::TYPESAFE_BY_RCU | SlabFlags::ACCOUNT | SlabFlags::KMALLOC | SlabFlags::DEBUG;
+    let refused = SlabFlags::ACCOUNT | SlabFlags::KMALLOC | SlabFlags::DEBUG;
     assert_eq!(SlabFlags::all() - SlabFlags::ACCEPTED_NOW, refused);
 }

@@ -26,6 +26,11 @@ impl Grave {
         self.waiting.is_empty(form) && self.ripe.is_empty(form)
     }
 
+    /// Whether a dead slab has waited long enough.
+    pub fn has_ripe(&self, form: Form) -> bool {
+        !self.ripe.is_empty(form)
+    }
+
     /// Forgets the dead: in a forked child, when all that there were have been found some other way.
     pub fn set_none_dead(&self) {
         self.dead.set(0);

@@ -6,8 +6,8 @@ pub mod late;
 pub mod later;
 
 use haybarn::{
-    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, FailSwitch, Form, RawCache, Source,
-    Stat, failing_source, set_virtual_cpu,
+    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, FailSwitch, Form, RawCache, SlabFlags,
+    Source, Stat, failing_source, set_virtual_cpu,
 };
 use std::ptr::{NonNull, null_mut};
 
@@ -137,6 +137,10 @@ pub fn audit(cache: RawCache, live: usize) {
     assert!(stats.prefilled > 0 || stats.in_prefilled == 0, "objects in prefilled sheaves that are not there: {who}");
     let slabs = stats.get(Stat::AllocSlab) - stats.get(Stat::FreeSlab) - stats.get(Stat::ShrinkSlab);
     assert_eq!(slabs, stats.slabs, "slabs made and gone: {who}");
+    // Dead slabs are no slabs any more; of a cache that defers deaths each is reaped or still waits.
+    let (died, reaped) = (stats.get(Stat::FreeSlab) + stats.get(Stat::ShrinkSlab), stats.get(Stat::ReapSlab));
+    let defers = info.flags.contains(SlabFlags::TYPESAFE_BY_RCU) || reaped + stats.dead_slabs > 0;
+    assert_eq!(reaped + stats.dead_slabs, if defers { died } else { 0 }, "slabs reaped and waiting: {who}");
     assert!(stats.partial <= stats.slabs, "partial: {who}");
     if stats.get(Stat::OrderFallback) == 0 {
         assert_eq!(stats.total_objects, slabs * u64::from(info.objs_per_slab), "objects of slabs: {who}");

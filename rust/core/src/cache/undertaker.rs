@@ -1,0 +1,117 @@
+#![forbid(unsafe_code)]
+//! Who empties the graveyards: the operation that killed, the service thread, or a binding that is told.
+//!
+//! | cache | who |
+//! |---|---|
+//! | type-safe | the service thread, when the grace period is over; an operation, where half of the room is taken |
+//! | with destructors, [`DtorMode::Inline`] | the operation that killed, at its end |
+//! | [`DtorMode::Service`] | as a type-safe one |
+//! | [`DtorMode::Manual`] | whoever calls [`RawCache::reap`]; the hooks are told when there is something |
+//!
+//! Nothing depends on the service thread: a shrink and a cache's end do the work themselves.
+
+use super::at_fork;
+use super::graveyard::{Reaper, has_dead, reap, ripen_all};
+use super::header::Cache;
+use super::hooks::DtorMode;
+use super::raw::RawCache;
+use super::slabs::{At, ROOM};
+use crate::service::{self, Task};
+use crate::sync::TryFlag;
+use std::time::Duration;
+
+/// How often readers that hold up the dead are looked at.
+const AGAIN: Duration = Duration::from_millis(1);
+
+impl At<'_> {
+    /// At the end of every public operation off the fast path: sees to the slabs that it killed.
+    pub fn settle(&self) {
+        if self.cache.defers_death && has_dead(self.cache) {
+            see_to(self.cache);
+        }
+    }
+}
+
+#[cold]
+fn see_to(cache: &Cache) {
+    match (cache.dtor_mode, &cache.hooks) {
+        // Frees kill no more slabs than there is room for: this backlog is bounded whether anybody comes or not.
+        (DtorMode::Manual, Some(hooks)) if !cache.is_type_safe() => hooks.died(),
+        (DtorMode::Inline, _) if !cache.is_type_safe() => {
+            reap(cache);
+        }
+        (DtorMode::Manual, Some(_)) => kick(),
+        _ => {
+            kick();
+            if cache.nodes().any(|node| cache.node(node).grave().dead() >= ROOM / 2) {
+                reap(cache);
+            }
+        }
+    }
+}
+
+/// The service thread's part.
+struct Undertaker;
+
+fn kick() {
+    static REGISTERED: TryFlag = TryFlag::new();
+    if !REGISTERED.is_held_by(|mark| mark != 0) && REGISTERED.try_take(1, |_| false) {
+        service::register(&Undertaker);
+    }
+    service::kick();
+}
+
+/// A cache's place among all: the number of its arena, and its id.
+type Place = (usize, u16);
+
+impl Task for Undertaker {
+    fn run(&self) -> Option<Duration> {
+        let mut some_wait = false;
+        let mut last = None;
+        // One cache at a time: a destructor may wait for another cache's end.
+        while let Some((place, reaper)) = next_after(last) {
+            some_wait |= visit(reaper.cache());
+            last = Some(place);
+        }
+        some_wait.then_some(AGAIN)
+    }
+}
+
+/// The next cache with dead that the service thread is to see to. It does not end while the reaper lives.
+fn next_after(last: Option<Place>) -> Option<(Place, Reaper<'static>)> {
+    let mut arena = 0;
+    let mut found = None;
+    at_fork::each_registry(|registry| {
+        if found.is_none() {
+            let caches = registry.caches.iter().filter_map(|entry| RawCache::from_address(entry.slots));
+            let next = caches
+                .map(|cache| ((arena, cache.header().id), cache.header()))
+                .filter(|&(place, cache)| Some(place) > last && is_ours(cache))
+                .min_by_key(|&(place, _)| place);
+            found = next.map(|(place, cache)| (place, Reaper::enter(cache)));
+        }
+        arena += 1;
+    });
+    found
+}
+
+fn is_ours(cache: &Cache) -> bool {
+    (cache.is_type_safe() || cache.dtor_mode == DtorMode::Service) && has_dead(cache)
+}
+
+/// Returns whether dead slabs still wait for readers.
+fn visit(cache: &Cache) -> bool {
+    match (cache.dtor_mode, &cache.hooks) {
+        (DtorMode::Manual, Some(hooks)) => {
+            let (some_wait, some_ripe) = ripen_all(cache);
+            if some_ripe {
+                hooks.died();
+            }
+            some_wait
+        }
+        _ => {
+            reap(cache);
+            has_dead(cache)
+        }
+    }
+}
