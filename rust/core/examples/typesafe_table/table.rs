@@ -61,12 +61,15 @@ pub unsafe trait Nodes: Sync {
     /// It came from `alloc`, and its owner gives it up.
     unsafe fn free(&self, node: NonNull<u8>);
 
-    /// A reader came to a node, free or not, that has this key; false ends its walk. A test may know what keys look like.
+    /// A reader has a node's address and will now look there. A test may have something happen before.
+    fn comes(&self) {}
+
+    /// It has seen this key there, whether the node is free or not; false ends its walk. A test may know what keys look like.
     fn visits(&self, _key: u64) -> bool {
         true
     }
 
-    /// A reader has seen its key and will now try for a reference. A test may have something happen in between.
+    /// It is the key looked for, and the reader will now try for a reference. A test may have something happen in between.
     fn finds(&self) {}
 }
 
@@ -129,6 +132,7 @@ impl<N: Nodes> Table<N> {
         'again: loop {
             let mut at = self.buckets[bucket].head.read();
             while at.is_multiple_of(2) {
+                self.nodes.comes();
                 // SAFETY: read from a chain in this section.
                 let node = unsafe { self.node(at) };
                 let seen = node.key.read();
@@ -232,6 +236,12 @@ impl<N: Nodes> Table<N> {
             }
         }
         removed
+    }
+
+    /// Where the nodes came from, when the table is not needed any more. Entries that are left are lost to it.
+    #[allow(dead_code, reason = "the example ends with its process, the stress test does not")]
+    pub fn into_nodes(self) -> N {
+        self.nodes
     }
 
     /// Where the nodes come from.

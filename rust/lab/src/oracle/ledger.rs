@@ -30,13 +30,17 @@ pub enum Kind {
     Invalid,
     /// A cache could not be made, or not be destroyed, or was destroyed with live objects.
     Lifetime,
+    /// A look-up gave another object than the one looked for.
+    AnotherObject,
+    /// Memory of a type-safe cache that a reader looked at was no object of the type.
+    NotTyped,
     /// A forked child failed, crashed or did not come to an end.
     Child,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::HandedOutTwice,
         Self::Overlap,
         Self::Misaligned,
@@ -48,6 +52,8 @@ impl Kind {
         Self::Conservation,
         Self::Invalid,
         Self::Lifetime,
+        Self::AnotherObject,
+        Self::NotTyped,
         Self::Child,
     ];
 
@@ -66,6 +72,8 @@ impl Kind {
             Self::Conservation => "conservation",
             Self::Invalid => "invalid structures",
             Self::Lifetime => "create or destroy",
+            Self::AnotherObject => "another object",
+            Self::NotTyped => "type not kept",
             Self::Child => "forked child",
         }
     }

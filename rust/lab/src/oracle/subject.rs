@@ -71,11 +71,13 @@ pub enum Counter {
     DrainRetry,
     /// Swaps of a slab's or a stack's word that lost a race.
     CasFail,
+    /// Dead slabs whose pages went later: after a grace period, or after destructors.
+    ReapedSlab,
 }
 
 impl Counter {
     /// Every counter, in the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Refill,
         Self::Flush,
         Self::BarnGet,
@@ -85,6 +87,7 @@ impl Counter {
         Self::Drain,
         Self::DrainRetry,
         Self::CasFail,
+        Self::ReapedSlab,
     ];
 
     /// The name in tables and JSON.
@@ -100,6 +103,7 @@ impl Counter {
             Self::Drain => "drain",
             Self::DrainRetry => "drain_retry",
             Self::CasFail => "cas_fail",
+            Self::ReapedSlab => "reaped_slab",
         }
     }
 }

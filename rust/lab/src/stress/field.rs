@@ -15,6 +15,8 @@ pub struct CacheSpec {
     pub count_hits: bool,
     /// Watch only the first [`CacheSpec::LIGHT`] bytes of each object: less is seen, but threads spend their time in the allocator.
     pub light: bool,
+    /// `TYPESAFE_BY_RCU`, with the free pointer at this offset.
+    pub type_safe: Option<usize>,
 }
 
 impl CacheSpec {
@@ -24,7 +26,7 @@ impl CacheSpec {
     /// Objects of `size` bytes, hits not counted.
     #[must_use]
     pub const fn plain(size: usize) -> Self {
-        Self { size, align: 0, count_hits: false, light: false }
+        Self { size, align: 0, count_hits: false, light: false, type_safe: None }
     }
 
     /// Objects of `size` bytes, hits counted.
@@ -37,6 +39,12 @@ impl CacheSpec {
     #[must_use]
     pub const fn aligned(self, align: usize) -> Self {
         Self { align, ..self }
+    }
+
+    /// The same, type-safe by RCU; the free pointer of a free object is `freeptr_offset` bytes into it.
+    #[must_use]
+    pub const fn type_safe(self, freeptr_offset: usize) -> Self {
+        Self { type_safe: Some(freeptr_offset), ..self }
     }
 
     /// The same, watched lightly.

@@ -76,9 +76,11 @@ impl Field for HaybarnField {
 
     fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, NoCache> {
         let name = format!("stress-{label}-{}-{}", spec.size, self.made.fetch_add(1));
+        let type_safe = if spec.type_safe.is_some() { SlabFlags::TYPESAFE_BY_RCU } else { SlabFlags::empty() };
         let args = CacheArgs {
             align: spec.align,
-            flags: SlabFlags::NO_MERGE,
+            flags: SlabFlags::NO_MERGE | type_safe,
+            freeptr_offset: spec.type_safe,
             count_hits: spec.count_hits,
             ..CacheArgs::default()
         };
@@ -122,6 +124,10 @@ impl HaybarnCache {
         };
         let slabs = net(&[Stat::AllocSlab], &[Stat::FreeSlab, Stat::ShrinkSlab]);
         let mut identities = vec![Identity { what: "slabs held", there: stats.slabs, counted: slabs }];
+        if self.cache.info().flags.contains(SlabFlags::TYPESAFE_BY_RCU) {
+            let counted = net(&[Stat::FreeSlab, Stat::ShrinkSlab], &[Stat::ReapSlab]);
+            identities.push(Identity { what: "dead slabs that wait", there: stats.dead_slabs, counted });
+        }
         if self.counts_hits {
             let come = [Stat::SheafRefill, Stat::FreeFastpath];
             let counted = net(&come, &[Stat::SheafFlush, Stat::AllocFastpath]);
@@ -209,5 +215,6 @@ fn stat(counter: Counter) -> Stat {
         Counter::Drain => Stat::Drain,
         Counter::DrainRetry => Stat::DrainRetry,
         Counter::CasFail => Stat::CmpxchgDoubleFail,
+        Counter::ReapedSlab => Stat::ReapSlab,
     }
 }

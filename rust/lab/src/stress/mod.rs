@@ -23,6 +23,9 @@ mod rng;
 mod run;
 mod scenario;
 mod shrink_under_load;
+#[path = "../../../core/examples/typesafe_table/table.rs"]
+mod table;
+mod typesafe;
 mod worker;
 
 pub use field::{CacheSpec, Field, NoCache};
@@ -33,6 +36,7 @@ pub use report::Report;
 pub use rng::Rng;
 pub use run::{Limits, Run};
 pub use scenario::{Scenario, Setup, Work};
+pub use typesafe::WITHOUT_RECHECK as TYPESAFE_WITHOUT_RECHECK;
 pub use worker::Worker;
 
 /// Every scenario, in the order in which a campaign runs them.
@@ -43,6 +47,7 @@ pub const SCENARIOS: &[Scenario] = &[
     bulk::SCENARIO,
     shrink_under_load::SCENARIO,
     create_destroy::SCENARIO,
+    typesafe::SCENARIO,
     fork::SCENARIO,
 ];
 

@@ -62,6 +62,11 @@ impl Worker<'_> {
         conservation::close(watched, self.scenario, self.ledger)
     }
 
+    /// Counts operations that a scenario did itself.
+    pub fn count(&mut self, n: u64) {
+        self.pace.count(n);
+    }
+
     /// Allocates an object and checks all that can be checked now; none after a violation.
     pub fn alloc(&mut self, watched: &Watched) -> Option<Held> {
         let zero = self.rng.one_in(Self::SAMPLE);
