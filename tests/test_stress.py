@@ -78,12 +78,13 @@ def test_json_has_what_a_reader_needs(haybarn_cli: Cli, tmp_path: Path) -> None:
     # The whole run shares --seconds: seven scenarios and their ends, not seven times one second.
     assert 0.9 < report["seconds"] < 6
     assert set(report["scenarios"]) == {
-        "churn", "remote", "burst", "bulk", "shrink-under-load", "create-destroy", "fork"
+        "churn", "remote", "burst", "bulk", "shrink-under-load", "create-destroy", "typesafe", "fork"
     }  # fmt: skip
     for row in report["scenarios"].values():
         assert set(row) >= {"ops", "violations", "counters"}
         assert set(row["counters"]) == {
-            "refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail"
+            "refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail",
+            "reaped_slab"
         }  # fmt: skip
     assert "stress on" in done.stdout
     assert "shrink-under-load" in done.stdout

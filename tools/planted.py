@@ -23,6 +23,8 @@ PLANTED = {
     "plant-no-membarrier": ("--scenario", "shrink-under-load"),
     "plant-no-tag": ("--scenario", "burst", "--form", "packed"),
     "plant-reuse-listed": ("--scenario", "burst"),
+    "plant-no-grace-period": ("--scenario", "typesafe"),
+    "plant-recycle-by-first": ("--scenario", "typesafe"),
 }
 
 

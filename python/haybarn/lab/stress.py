@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 LONG = 60.0
 
 #: The counters in a report, in the order of the table.
-COUNTERS = ("refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail")
+COUNTERS = (
+    "refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail", "reaped_slab"
+)  # fmt: skip
 
 
 def scenarios() -> dict[str, dict[str, Any]]:

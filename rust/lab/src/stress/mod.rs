@@ -23,7 +23,6 @@ mod rng;
 mod run;
 mod scenario;
 mod shrink_under_load;
-#[path = "../../../core/examples/typesafe_table/table.rs"]
 mod table;
 mod typesafe;
 mod worker;

@@ -2,20 +2,16 @@
 //!
 //! The table is the worked example of docs/typesafe.md, text and all. The oracle looks at it from two sides: an entry that was
 //! found has the value of the key that was looked for, and whatever a reader comes by on its way, free or not, is a node.
+#![forbid(unsafe_code)]
 
 use super::field::CacheSpec;
 use super::live::Live;
 use super::needs::Needs;
 use super::scenario::{Scenario, Setup, Work};
-use super::table::{FREEPTR_OFFSET, Found, NODE_SIZE, Nodes, Table};
+use super::table::{self, Found, MARK, Table, Watching, key, value_of};
 use super::worker::Worker;
 use crate::oracle::subject::Counter::{Drain, NewSlab, ReapedSlab, Refill};
 use crate::oracle::{Kind, Watched};
-use crossbeam_utils::atomic::AtomicCell;
-use std::cell::Cell;
-use std::ptr::NonNull;
-use std::thread::LocalKey;
-use std::time::Duration;
 
 pub const SCENARIO: Scenario = scenario::<true>("typesafe");
 
@@ -30,14 +26,13 @@ const fn scenario<const RECHECK: bool>(name: &'static str) -> Scenario {
         prepare: |setup: &Setup<'_>| {
             let mut caches = setup.caches("table", &SPECS)?.into_iter();
             let (Some(nodes), Some(plain)) = (caches.next(), caches.next()) else { return Err("no caches".into()) };
-            let nodes = Watching::<RECHECK> { nodes, strayed: AtomicCell::new(None) };
-            Ok(Box::new(Typesafe { table: Table::new(nodes, BUCKETS), plain }))
+            Ok(Box::new(Typesafe { table: Table::new(Watching::<RECHECK>::new(nodes), BUCKETS), plain }))
         },
     }
 }
 
 const SPECS: [CacheSpec; 2] = [
-    CacheSpec::plain(NODE_SIZE).type_safe(FREEPTR_OFFSET),
+    table::SPEC,
     // Slabs of the same order, so that pages go from one to the other; every byte of an object is stamped.
     CacheSpec::plain(64),
 ];
@@ -46,72 +41,8 @@ const BUCKETS: usize = 512;
 /// Keys that the threads fight for, and keys in all.
 const HOT: usize = 64;
 const KEYS: usize = 8192;
-/// The high half of every key: what is no node has none.
-const MARK: u64 = 0x7ab1_e0de << 32;
 /// Entries that a thread keeps a reference to for a while.
 const KEPT: usize = 16;
-
-fn key(n: usize) -> u64 {
-    MARK | n as u64
-}
-
-fn value_of(key: u64) -> u64 {
-    key.wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(17)
-}
-
-/// The cache of the nodes, and what a reader came by that was no node.
-struct Watching<const RECHECK: bool> {
-    nodes: Watched,
-    strayed: AtomicCell<Option<u64>>,
-}
-
-// SAFETY: the cache is made with `SPECS[0]`, and nobody but the table allocates from it.
-unsafe impl<const RECHECK: bool> Nodes for Watching<RECHECK> {
-    const RECHECK: bool = RECHECK;
-
-    fn alloc(&self) -> Option<NonNull<u8>> {
-        let node = self.nodes.subject.alloc(false)?;
-        self.nodes.born(0, 1);
-        Some(node)
-    }
-
-    unsafe fn free(&self, node: NonNull<u8>) {
-        self.nodes.died(0, 1);
-        // SAFETY: the caller's word.
-        unsafe { self.nodes.subject.free(node) };
-    }
-
-    fn visits(&self, key: u64) -> bool {
-        let is_node = key >> 32 == MARK >> 32;
-        if !is_node {
-            self.strayed.store(Some(key));
-        }
-        is_node
-    }
-
-    fn comes(&self) {
-        // Now and then long enough for the node's slab to die and, were it not for this reader, for its pages to be somebody
-        // else's.
-        thread_local!(static COMES: Cell<u32> = const { Cell::new(0) });
-        if is_nth(&COMES, 4096) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn finds(&self) {
-        // Now and then long enough for the node to be freed and to become another.
-        thread_local!(static FINDS: Cell<u32> = const { Cell::new(0) });
-        if is_nth(&FINDS, 64) {
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// Counts a thread's calls; true once in `n`.
-fn is_nth(calls: &'static LocalKey<Cell<u32>>, n: u32) -> bool {
-    calls.set(calls.get().wrapping_add(1));
-    calls.get().is_multiple_of(n)
-}
 
 struct Typesafe<const RECHECK: bool> {
     table: Table<Watching<RECHECK>>,
@@ -126,7 +57,7 @@ impl<const RECHECK: bool> Work for Typesafe<RECHECK> {
                 0 => self.fill_and_empty(worker),
                 1 => self.write_pages(worker),
                 2 => {
-                    self.table.nodes().nodes.subject.shrink();
+                    self.table.nodes().watched.subject.shrink();
                 }
                 3..64 => self.change(worker),
                 _ => self.look_up(worker, &mut kept),
@@ -146,7 +77,7 @@ impl<const RECHECK: bool> Work for Typesafe<RECHECK> {
     }
 
     fn into_caches(self: Box<Self>) -> Vec<Watched> {
-        vec![self.table.into_nodes().nodes, self.plain]
+        vec![self.table.into_nodes().watched, self.plain]
     }
 }
 
@@ -159,7 +90,7 @@ impl<const RECHECK: bool> Typesafe<RECHECK> {
     fn insert(&self, worker: &mut Worker<'_>, key: u64) {
         worker.count(1);
         if self.table.insert(key, value_of(key)).is_err() {
-            worker.refused_by(&self.table.nodes().nodes, || "a node".into());
+            worker.refused_by(&self.table.nodes().watched, || "a node".into());
         }
     }
 
@@ -195,7 +126,7 @@ impl<const RECHECK: bool> Typesafe<RECHECK> {
         let wanted = Self::any_key(worker);
         worker.count(1);
         let found = self.table.get(wanted);
-        if let Some(key) = self.table.nodes().strayed.load() {
+        if let Some(key) = self.table.nodes().strayed() {
             return self.report(
                 worker,
                 Kind::NotTyped,
@@ -221,6 +152,6 @@ impl<const RECHECK: bool> Typesafe<RECHECK> {
     }
 
     fn report(&self, worker: &Worker<'_>, kind: Kind, expected: String, seen: String) {
-        worker.report(kind, &self.table.nodes().nodes, 0, expected, seen);
+        worker.report(kind, &self.table.nodes().watched, 0, expected, seen);
     }
 }
