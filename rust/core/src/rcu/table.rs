@@ -2,6 +2,7 @@
 //! there are as many records as there ever were readers at the same time.
 
 use super::record::Record;
+use crate::inject::{self, Point};
 use crate::os;
 use crate::os::mem::zeroed_page;
 use crate::sync::PublishedPtr;
@@ -47,6 +48,9 @@ pub(crate) fn claim() -> Option<&'static Record> {
 }
 
 fn add_page() -> Option<&'static Page> {
+    if !inject::request(Point::Metadata, size_of::<Page>()) {
+        return None;
+    }
     let new = zeroed_page()?.cast::<Page>();
     // SAFETY: a page of zeros is a `Page` of nobody's records, and it is ours until it is published.
     let held = unsafe { new.as_ref() };

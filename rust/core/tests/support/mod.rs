@@ -4,6 +4,7 @@
 pub mod counting;
 pub mod late;
 pub mod later;
+pub mod process;
 
 use haybarn::{
     AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, FailSwitch, Form, RawCache, SlabFlags,
