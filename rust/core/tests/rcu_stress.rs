@@ -117,7 +117,7 @@ fn calls_and_waits_at_a_barrier(world: &Arc<World>, nodes: Vec<usize>) {
 
 #[test]
 fn nobody_reads_what_was_reused() {
-    let rounds = std::env::var("HAYBARN_RCU_ROUNDS").map_or(2000, |text| text.parse().unwrap());
+    let rounds = std::env::var("HAYBARN_RCU_ROUNDS").map_or(500, |text| text.parse().unwrap());
     let ways: [Waits; PLACES] = [synchronizes, polls, calls_back, calls_and_waits_at_a_barrier];
     let world = Arc::new(World {
         nodes: (0..PLACES * NODES).map(|_| Node::default()).collect(),

@@ -56,6 +56,8 @@ pub use callbacks::{barrier, barrier_while, call, on_barrier};
 #[cfg(not(loom))]
 pub use counts::{Stats, stats};
 #[cfg(not(loom))]
+pub use domain::reader_fence;
+#[cfg(not(loom))]
 pub use guard::{ReadGuard, read_lock};
 #[cfg(not(loom))]
 pub use local::{is_reading, read_lock_raw, read_unlock_raw};
