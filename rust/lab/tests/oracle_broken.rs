@@ -120,6 +120,19 @@ fn a_needless_refusal_is_seen() {
 }
 
 #[test]
+fn objects_that_were_set_aside_and_are_not_there_are_seen() {
+    caught(Fault::PromisesTooMuch, "prefill", 2, Kind::Refused);
+    caught(Fault::SetsTooFewAside, "prefill", 2, Kind::Refused);
+    // Faults are no excuse: what was set aside can be taken while everything fails.
+    let report = injected(Fault::PromisesTooMuch, "prefill", 2, 0.5);
+    assert!(
+        report.examples.iter().any(|example| example.contains("an object of 1 set aside")),
+        "{:?}",
+        report.examples
+    );
+}
+
+#[test]
 fn an_address_that_the_allocator_itself_does_not_know_is_seen() {
     caught(Fault::HandsOutForeignMemory, "churn", 2, Kind::OffTheGrid);
 }

@@ -8,6 +8,7 @@
 //! | object grid | the allocator's own `check` of the address | at some allocs |
 //! | contents | [`stamp`]: who holds the object, written over it, compared before the free | at free |
 //! | zeroing | every byte of an object that was asked for as zeroed | at alloc |
+//! | what was set aside | it can be taken, whatever is made to fail meanwhile | at alloc from a prefilled sheaf |
 //! | conservation | [`conservation`]: what was handed out came back, and the allocator knows it | at the end |
 //!
 //! Nothing here takes a lock or waits while the allocator is used, so that the oracle does not serialise the threads whose races it
@@ -22,4 +23,4 @@ pub mod subject;
 pub use claims::Claims;
 pub use ledger::{Kind, Ledger, Violation};
 pub use stamp::Tag;
-pub use subject::{Census, Counters, Subject, Watched};
+pub use subject::{Aside, Census, Counters, Subject, Watched};

@@ -26,6 +26,8 @@ pub trait Subject: Send + Sync {
     /// # Safety
     /// As [`Subject::free`], for each.
     unsafe fn free_bulk(&self, objects: &mut [*mut u8]);
+    /// Sets `n` objects aside, or more; none when memory is out.
+    fn prefill(&self, n: usize) -> Option<Box<dyn Aside + '_>>;
     /// Whether the address is that of an object of this cache.
     ///
     /// # Errors
@@ -48,6 +50,20 @@ pub trait Subject: Send + Sync {
     /// # Safety
     /// Nobody uses the cache during the call, nor after it if it succeeds.
     unsafe fn destroy(&self) -> Result<(), String>;
+}
+
+/// Objects of a subject set aside; dropping it gives them back.
+pub trait Aside: Send {
+    /// One of them, all zero if `zero`; none only when there is none left.
+    fn alloc(&mut self, zero: bool) -> Option<NonNull<u8>>;
+    /// How many are left.
+    fn len(&self) -> usize;
+    /// Whether none is.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Sees to it that there are `n`; false when memory is out, and then there are as many as before.
+    fn refill(&mut self, n: usize) -> bool;
 }
 
 /// The counters that a run reports, by their names in its JSON.
@@ -73,11 +89,21 @@ pub enum Counter {
     CasFail,
     /// Dead slabs whose pages went later: after a grace period, or after destructors.
     ReapedSlab,
+    /// Prefilled sheaves that were a CPU's spare.
+    PrefillFast,
+    /// Prefilled sheaves from a barn, or new ones.
+    PrefillSlow,
+    /// Prefilled sheaves of more objects than the cache's sheaves hold.
+    PrefillOversize,
+    /// Prefilled sheaves that came back as a CPU's spare.
+    ReturnFast,
+    /// Prefilled sheaves that came back to a barn or to the slabs.
+    ReturnSlow,
 }
 
 impl Counter {
     /// Every counter, in the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Refill,
         Self::Flush,
         Self::BarnGet,
@@ -88,6 +114,11 @@ impl Counter {
         Self::DrainRetry,
         Self::CasFail,
         Self::ReapedSlab,
+        Self::PrefillFast,
+        Self::PrefillSlow,
+        Self::PrefillOversize,
+        Self::ReturnFast,
+        Self::ReturnSlow,
     ];
 
     /// The name in tables and JSON.
@@ -104,6 +135,11 @@ impl Counter {
             Self::DrainRetry => "drain_retry",
             Self::CasFail => "cas_fail",
             Self::ReapedSlab => "reaped_slab",
+            Self::PrefillFast => "prefill_fast",
+            Self::PrefillSlow => "prefill_slow",
+            Self::PrefillOversize => "prefill_oversize",
+            Self::ReturnFast => "return_fast",
+            Self::ReturnSlow => "return_slow",
         }
     }
 }

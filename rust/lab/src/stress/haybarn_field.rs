@@ -4,10 +4,11 @@ use super::field::{CacheSpec, Field, NoCache};
 use super::platform;
 use super::rng::Rng;
 use crate::oracle::subject::{Counter, Identity};
-use crate::oracle::{Census, Counters, Subject};
+use crate::oracle::{Aside, Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::{
-    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, Form, RawCache, SlabFlags, Stat,
+    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, Form, RawCache, RawPrefilled, SlabFlags,
+    Stat,
 };
 use std::ptr::NonNull;
 
@@ -128,10 +129,18 @@ impl HaybarnCache {
             let counted = net(&[Stat::FreeSlab, Stat::ShrinkSlab], &[Stat::ReapSlab]);
             identities.push(Identity { what: "dead slabs that wait", there: stats.dead_slabs, counted });
         }
+        // A census is taken when nothing is out: each sheaf that went has come back under one counter.
+        let went = net(&[Stat::SheafPrefillFast, Stat::SheafPrefillSlow, Stat::SheafPrefillOversize], &[]);
+        let came = net(&[Stat::SheafReturnFast, Stat::SheafReturnSlow, Stat::SheafReturnOversize], &[]);
+        identities.push(Identity { what: "prefilled sheaves", there: came, counted: went });
+        let set_aside = stats.get(Stat::SheafPrefillObjects);
+        let gone = net(&[Stat::AllocPrefilled, Stat::SheafReturnObjects], &[]);
+        identities.push(Identity { what: "objects of prefilled sheaves", there: gone, counted: set_aside });
         if self.counts_hits {
             let come = [Stat::SheafRefill, Stat::FreeFastpath];
-            let counted = net(&come, &[Stat::SheafFlush, Stat::AllocFastpath]);
-            identities.push(Identity { what: "objects in sheaves", there: stats.in_sheaves, counted });
+            let counted = net(&come, &[Stat::SheafFlush, Stat::AllocFastpath, Stat::AllocPrefilled]);
+            let there = stats.in_sheaves + stats.in_prefilled;
+            identities.push(Identity { what: "objects in sheaves", there, counted });
         }
         identities
     }
@@ -175,6 +184,11 @@ impl Subject for HaybarnCache {
         unsafe { self.cache.free_bulk(objects) }
     }
 
+    fn prefill(&self, n: usize) -> Option<Box<dyn Aside + '_>> {
+        let sheaf = self.cache.prefill(AllocFlags::empty(), n).ok()?;
+        Some(Box::new(Prefilled(sheaf)))
+    }
+
     fn check(&self, object: NonNull<u8>) -> Result<(), String> {
         self.cache.check(object.as_ptr()).map(|_| ()).map_err(|error| error.to_string())
     }
@@ -186,7 +200,8 @@ impl Subject for HaybarnCache {
     fn census(&self) -> Census {
         let stats = self.cache.stats();
         let hits = self.counts_hits.then(|| {
-            let allocs = stats.get(Stat::AllocFastpath) + stats.get(Stat::AllocSlowpath);
+            let taken = [Stat::AllocFastpath, Stat::AllocSlowpath, Stat::AllocPrefilled];
+            let allocs = taken.iter().map(|&stat| stats.get(stat)).sum();
             (allocs, stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath))
         });
         let counters = Counters::read(|counter| stats.get(stat(counter)));
@@ -203,6 +218,22 @@ impl Subject for HaybarnCache {
     }
 }
 
+struct Prefilled(RawPrefilled);
+
+impl Aside for Prefilled {
+    fn alloc(&mut self, zero: bool) -> Option<NonNull<u8>> {
+        self.0.alloc(if zero { AllocFlags::ZERO } else { AllocFlags::empty() })
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn refill(&mut self, n: usize) -> bool {
+        self.0.refill(AllocFlags::empty(), n).is_ok()
+    }
+}
+
 /// The core's counter behind a counter of the report.
 fn stat(counter: Counter) -> Stat {
     match counter {
@@ -216,5 +247,10 @@ fn stat(counter: Counter) -> Stat {
         Counter::DrainRetry => Stat::DrainRetry,
         Counter::CasFail => Stat::CmpxchgDoubleFail,
         Counter::ReapedSlab => Stat::ReapSlab,
+        Counter::PrefillFast => Stat::SheafPrefillFast,
+        Counter::PrefillSlow => Stat::SheafPrefillSlow,
+        Counter::PrefillOversize => Stat::SheafPrefillOversize,
+        Counter::ReturnFast => Stat::SheafReturnFast,
+        Counter::ReturnSlow => Stat::SheafReturnSlow,
     }
 }

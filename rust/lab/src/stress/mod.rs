@@ -4,6 +4,7 @@
 //! [`Run`] binds both to a number of threads and an end. The caller brings the threads (Python's, or plain ones): each calls
 //! [`Run::thread`], then one of them [`Run::finish`].
 
+mod aside;
 mod bulk;
 mod burst;
 mod churn;
@@ -17,6 +18,7 @@ mod live;
 mod needs;
 mod pace;
 mod platform;
+mod prefill;
 mod remote;
 mod report;
 mod rng;
@@ -48,6 +50,7 @@ pub const SCENARIOS: &[Scenario] = &[
     create_destroy::SCENARIO,
     typesafe::SCENARIO,
     fork::SCENARIO,
+    prefill::SCENARIO,
 ];
 
 /// The scenario of that name.

@@ -27,7 +27,7 @@ pub struct Worker<'a> {
 
 impl Worker<'_> {
     /// One object in so many is asked for as zeroed, and one in so many is shown to the allocator's own check.
-    const SAMPLE: usize = 16;
+    pub(super) const SAMPLE: usize = 16;
 
     /// Whether the thread shall do another step; to be asked before each.
     #[inline]
@@ -178,7 +178,7 @@ impl Worker<'_> {
     }
 
     /// Takes a fresh object over: checks it, claims its bytes, stamps it.
-    fn take(&mut self, watched: &Watched, object: NonNull<u8>, zero: bool) -> Option<Held> {
+    pub(super) fn take(&mut self, watched: &Watched, object: NonNull<u8>, zero: bool) -> Option<Held> {
         let (address, size) = (object.as_ptr() as usize, watched.size());
         let align = watched.subject.align();
         if !address.is_multiple_of(align) {

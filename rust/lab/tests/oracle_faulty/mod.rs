@@ -2,7 +2,7 @@
 
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn_lab::oracle::subject::Identity;
-use haybarn_lab::oracle::{Census, Subject};
+use haybarn_lab::oracle::{Aside, Census, Subject};
 use haybarn_lab::stress::{CacheSpec, Field, NoCache};
 use std::collections::{BTreeMap, HashSet};
 use std::ptr::NonNull;
@@ -28,6 +28,8 @@ pub enum Fault {
     DestroysWithLiveObjects,
     FailsValidation,
     CannotBeMade,
+    PromisesTooMuch,
+    SetsTooFewAside,
 }
 
 /// Makes caches with one fault.
@@ -209,6 +211,11 @@ impl Subject for Faulty {
         }
     }
 
+    fn prefill(&self, n: usize) -> Option<Box<dyn Aside + '_>> {
+        let mut aside = SetAside { cache: self, objects: Vec::new() };
+        aside.refill(n).then(|| Box::new(aside) as Box<dyn Aside>)
+    }
+
     fn check(&self, object: NonNull<u8>) -> Result<(), String> {
         let address = object.as_ptr() as usize;
         if self.slab(&mut self.state(), address).is_some() { Ok(()) } else { Err(format!("{address:#x} is foreign")) }
@@ -250,6 +257,50 @@ impl Subject for Faulty {
         match self.state().live.len() {
             live if live > 0 && self.fault != Fault::DestroysWithLiveObjects => Err(format!("{live} live objects")),
             _ => Ok(()),
+        }
+    }
+}
+
+struct SetAside<'f> {
+    cache: &'f Faulty,
+    objects: Vec<usize>,
+}
+
+impl Aside for SetAside<'_> {
+    fn alloc(&mut self, zero: bool) -> Option<NonNull<u8>> {
+        if self.cache.fault == Fault::PromisesTooMuch && self.objects.len() == 1 {
+            return None;
+        }
+        let object = self.objects.pop()?;
+        if zero {
+            // SAFETY: memory of this allocator's region, whose objects are `size` long.
+            unsafe { (object as *mut u8).write_bytes(0, self.cache.size) };
+        }
+        NonNull::new(object as *mut u8)
+    }
+
+    fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    fn refill(&mut self, n: usize) -> bool {
+        let short = usize::from(self.cache.fault == Fault::SetsTooFewAside && n > 20);
+        let mut state = self.cache.state();
+        while self.objects.len() + short < n {
+            self.objects.push(self.cache.take(&mut state));
+        }
+        true
+    }
+}
+
+impl Drop for SetAside<'_> {
+    /// What was set aside and not taken counts neither as allocated nor as freed.
+    fn drop(&mut self) {
+        let mut state = self.cache.state();
+        for object in self.objects.drain(..) {
+            self.cache.give(&mut state, object);
+            state.frees -= 1;
+            state.allocs -= 1;
         }
     }
 }
