@@ -103,11 +103,14 @@ def _show(report: dict[str, Any]) -> None:
     )
     if report["inject"]:
         title += f", {report['faults']} requests made to fail"
+    scenarios = report["scenarios"]
+    # A counter that no scenario moved is no column.
+    counters = [name for name in stress.COUNTERS if any(row["counters"][name] for row in scenarios.values())]
     rows = [
-        (name, row["ops"], row["violations"], *(row["counters"][counter] for counter in stress.COUNTERS))
-        for name, row in report["scenarios"].items()
+        (name, row["ops"], row["violations"], *(row["counters"][counter] for counter in counters))
+        for name, row in scenarios.items()
     ]
-    output.table(title, ("scenario", "ops", "violations", *stress.COUNTERS), rows)
+    output.table(title, ("scenario", "ops", "violations", *counters), rows)
 
 
 def _between(kind: type[int | float], low: float, high: float) -> Callable[[str], float]:

@@ -19,8 +19,9 @@ LONG = 60.0
 
 #: The counters in a report, in the order of the table.
 COUNTERS = (
-    "refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail", "reaped_slab"
-)  # fmt: skip
+    *("refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail"),
+    *("reaped_slab", "prefill_fast", "prefill_slow", "prefill_oversize", "return_fast", "return_slow"),
+)
 
 
 def scenarios() -> dict[str, dict[str, Any]]:
