@@ -16,12 +16,13 @@ use super::header::Cache;
 use super::hooks::DtorMode;
 use super::raw::RawCache;
 use super::slabs::{At, ROOM};
+use crate::os;
 use crate::service::{self, Task};
-use crate::sync::TryFlag;
+use crate::sync::{Counter, TryFlag};
 use std::time::Duration;
 
 /// How often readers that hold up the dead are looked at.
-const AGAIN: Duration = Duration::from_millis(1);
+const PERIOD: Duration = Duration::from_millis(1);
 
 impl At<'_> {
     /// At the end of every public operation off the fast path: sees to the slabs that it killed.
@@ -53,8 +54,20 @@ fn see_to(cache: &Cache) {
 /// The service thread's part.
 struct Undertaker;
 
+/// Taken, by a fork generation, while the service thread is about to look, or looks again by itself.
+static EXPECTED: TryFlag = TryFlag::new();
+
+/// Has the service thread look at the dead; takes no lock where it is expected to anyway.
 fn kick() {
     static REGISTERED: TryFlag = TryFlag::new();
+    static AGAIN: Counter = Counter::new();
+    if !EXPECTED.try_take(os::fork::generation(), os::fork::is_stale) {
+        // It may have been stopped since, or the system had no thread to give: now and then it is kicked all the same.
+        AGAIN.add(1);
+        if !AGAIN.get().is_multiple_of(256) {
+            return;
+        }
+    }
     if !REGISTERED.is_held_by(|mark| mark != 0) && REGISTERED.try_take(1, |_| false) {
         service::register(&Undertaker);
     }
@@ -66,6 +79,8 @@ type Place = (usize, u16);
 
 impl Task for Undertaker {
     fn run(&self) -> Option<Duration> {
+        // First: who lays a slab that the walk misses kicks again.
+        EXPECTED.release();
         let mut some_wait = false;
         let mut last = None;
         // One cache at a time: a destructor may wait for another cache's end.
@@ -73,7 +88,10 @@ impl Task for Undertaker {
             some_wait |= visit(reaper.cache());
             last = Some(place);
         }
-        some_wait.then_some(AGAIN)
+        if some_wait {
+            EXPECTED.try_take(os::fork::generation(), os::fork::is_stale);
+        }
+        some_wait.then_some(PERIOD)
     }
 }
 

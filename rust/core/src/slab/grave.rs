@@ -9,11 +9,18 @@ pub(crate) struct Grave {
     pub(super) waiting: TaggedStack,
     pub(super) ripe: TaggedStack,
     pub(super) dead: Counter,
+    /// A stamp that none of those which wait is much older than: while it is not over, nobody needs to look at them.
+    pub(super) oldest: Counter,
 }
 
 impl Grave {
     pub fn new(form: Form) -> Self {
-        Self { waiting: TaggedStack::new(form), ripe: TaggedStack::new(form), dead: Counter::new() }
+        Self {
+            waiting: TaggedStack::new(form),
+            ripe: TaggedStack::new(form),
+            dead: Counter::new(),
+            oldest: Counter::new(),
+        }
     }
 
     /// Dead slabs whose pages have not gone, those in a reaper's hands included.

@@ -31,6 +31,9 @@ pub(super) fn lay<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs) {
     match slabs.wait_for() {
         Some(stamp) => {
             slabs.set_stamp(slab, stamp);
+            if grave.waiting.is_empty(form) {
+                grave.oldest.set(stamp);
+            }
             grave.waiting.push(form, &Graves(slabs), slab);
         }
         None => {
@@ -42,6 +45,9 @@ pub(super) fn lay<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs) {
 /// Moves the slabs whose wait is over to the ripe ones. Returns whether some still wait.
 pub(crate) fn ripen<S: Slabs>(slabs: &S, node: &NodeSlabs) -> bool {
     let (grave, form, links) = (node.grave(), slabs.form(), Graves(slabs));
+    if grave.waiting.is_empty(form) {
+        return false;
+    }
     // Most of them wait for the same: who has one answer asks no more.
     let (mut over, mut not_over) = (None, None);
     let mut is_over = |stamp: u64| {
@@ -55,15 +61,19 @@ pub(crate) fn ripen<S: Slabs>(slabs: &S, node: &NodeSlabs) -> bool {
         *(if answer { &mut over } else { &mut not_over }) = Some(stamp);
         answer
     };
-    let mut kept = None;
-    let mut count = 0;
+    if !is_over(grave.oldest.get()) {
+        return true;
+    }
+    let (mut kept, mut count, mut oldest) = (None, 0, u64::MAX);
     // Bounded: others may lay as fast as we look.
     for _ in 0..grave.waiting.len(form) {
         let Some(slab) = grave.waiting.pop(form, &links) else { break };
-        if is_over(slabs.stamp(slab)) {
+        let stamp = slabs.stamp(slab);
+        if is_over(stamp) {
             grave.ripe.push(form, &links, slab);
             continue;
         }
+        oldest = oldest.min(stamp);
         let (first, last) = kept.unwrap_or((slab, slab));
         if count > 0 {
             TaggedStack::chain(&links, last, slab);
@@ -72,6 +82,7 @@ pub(crate) fn ripen<S: Slabs>(slabs: &S, node: &NodeSlabs) -> bool {
         count += 1;
     }
     if let Some((first, last)) = kept {
+        grave.oldest.set(oldest);
         grave.waiting.push_chain(form, &links, first, last, count);
     }
     count > 0
