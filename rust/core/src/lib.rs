@@ -43,6 +43,7 @@ pub mod fault {
     pub use crate::cache::{ActiveFault, active, fail_slab};
     pub use crate::inject::{FaultAttr, FaultGuard, Point, fail_page_alloc, request};
 }
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub use os::fork::generation as fork_generation;
 pub use os::topology::{possible_cpus, present_cpus};

@@ -6,6 +6,7 @@ use super::header::Cache;
 use super::raw::RawCache;
 use super::rcu_reclaim::wait;
 use super::slabs::At;
+use super::undertaker;
 use crate::error::Error;
 use crate::os::fork::Hooks;
 use crate::rcu::{self, Flush};
@@ -80,9 +81,12 @@ impl Task for Ages {
             queued |= cache.rcu.queued.get() > 0;
         });
         *next = pending.then(|| if now >= due { now + PERIOD } else { due });
-        let next = (*next)?;
+        let again = *next;
+        drop(next);
+        undertaker::settle_all();
+        let again = again?;
         ARMED.ring();
-        let until = next.saturating_duration_since(now);
+        let until = again.saturating_duration_since(now);
         Some(if queued { until.min(AGAIN) } else { until })
     }
 }
@@ -117,6 +121,7 @@ impl Flush for Ages {
                 At::new(cache).reclaim_until(cookie);
             }
         });
+        undertaker::settle_all();
         Ok(true)
     }
 }

@@ -84,7 +84,7 @@ impl Task for Undertaker {
         let mut some_wait = false;
         let mut last = None;
         // One cache at a time: a destructor may wait for another cache's end.
-        while let Some((place, reaper)) = next_after(last) {
+        while let Some((place, reaper)) = next_after(last, is_ours) {
             some_wait |= visit(reaper.cache());
             last = Some(place);
         }
@@ -95,8 +95,17 @@ impl Task for Undertaker {
     }
 }
 
-/// The next cache with dead that the service thread is to see to. It does not end while the reaper lives.
-fn next_after(last: Option<Place>) -> Option<(Place, Reaper<'static>)> {
+/// Sees to the slabs that a walk over all caches killed, where it could not settle: it held their registries.
+pub(super) fn settle_all() {
+    let mut last = None;
+    while let Some((place, reaper)) = next_after(last, has_dead) {
+        At::new(reaper.cache()).settle();
+        last = Some(place);
+    }
+}
+
+/// The next cache that is wanted. It does not end while the reaper lives.
+fn next_after(last: Option<Place>, wanted: impl Fn(&Cache) -> bool) -> Option<(Place, Reaper<'static>)> {
     let mut arena = 0;
     let mut found = None;
     at_fork::each_registry(|registry| {
@@ -104,7 +113,7 @@ fn next_after(last: Option<Place>) -> Option<(Place, Reaper<'static>)> {
             let caches = registry.caches.iter().filter_map(|entry| RawCache::from_address(entry.slots));
             let next = caches
                 .map(|cache| ((arena, cache.header().id), cache.header()))
-                .filter(|&(place, cache)| Some(place) > last && is_ours(cache))
+                .filter(|&(place, cache)| Some(place) > last && wanted(cache))
                 .min_by_key(|&(place, _)| place);
             found = next.map(|(place, cache)| (place, Reaper::enter(cache)));
         }
