@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -394,3 +395,10 @@ def test_the_command_line_shows_what_the_environment_asks_for(haybarn_cli):
 def test_the_modules_example_does_what_it_says():
     failed, tried = doctest.testmod(fault_inject)
     assert (failed, tried > 0) == (0, True)
+
+
+def test_the_pages_example_runs(root, capsys):
+    page = (root / "docs" / "fault-injection.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example, {})
+    assert re.fullmatch(r"\d+ allocations failed\n", capsys.readouterr().out)

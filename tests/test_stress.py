@@ -50,6 +50,34 @@ def test_every_scenario_is_clean_on_every_backend(backend: str) -> None:
         assert row["ops"] > 0, name
 
 
+@pytest.mark.parametrize("probability", [0.05, 1.0])
+def test_every_scenario_is_clean_while_memory_and_objects_fail(backend: str, probability: float) -> None:
+    report = stress.campaign(
+        threads=4, seconds=0.7 * len(stress.scenarios()), seed=5, backend=backend, inject=probability
+    )
+    assert stress.passed(report), report
+    assert report["inject"] == probability
+    for name, row in report["scenarios"].items():
+        assert 0 < row["refused"] <= row["faults"], name
+    assert report["faults"] == sum(row["faults"] for row in report["scenarios"].values())
+    assert haybarn.info()["fault_injection"] == []
+
+
+def test_inject_on_the_command_line(haybarn_cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "stress.json"
+    arguments = ("--seconds", "0.5", "--scenario", "churn", "--json", str(file))
+    done = haybarn_cli("stress", *arguments, "--inject", "0.2")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(file.read_text())
+    assert report["inject"] == 0.2
+    assert 0 < report["scenarios"]["churn"]["refused"] <= report["faults"]
+    assert "requests made to fail" in done.stdout
+    done = haybarn_cli("stress", *arguments)
+    report = json.loads(file.read_text())
+    assert (report["inject"], report["faults"], report["scenarios"]["churn"]["refused"]) == (0, 0, 0)
+    assert "made to fail" not in done.stdout
+
+
 @pytest.mark.parametrize("form", ["double", "packed"])
 def test_both_forms_of_swapped_words_are_clean(form: str) -> None:
     try:
@@ -115,6 +143,9 @@ def test_a_new_seed_is_made_and_told(haybarn_cli: Cli) -> None:
         ("--scenario", "nonsense"),
         ("--backend", "nonsense"),
         ("--form", "nonsense"),
+        ("--inject", "1.1"),
+        ("--inject", "-0.1"),
+        ("--inject", "often"),
         ("--nonsense",),
     ],
 )

@@ -61,3 +61,8 @@ pub use sync::Form;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So is that of the page on failures on demand.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/fault-injection.md")]
+struct FaultInjection;
