@@ -6,8 +6,8 @@ use crossbeam_utils::atomic::AtomicCell;
 use haybarn::fault::{FaultAttr, FaultGuard, fail_page_alloc, fail_slab};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Looks at the clock, of all threads together, that a spell lasts: some milliseconds.
-const SPELL: u64 = 64;
+/// Steps and operations of all threads together that a spell lasts: some milliseconds.
+const SPELL: u64 = 5000;
 
 /// What fails in a spell: objects, memory. The first must not be the last one's equal: a short run is to see failures.
 const SPELLS: [(bool, bool); 4] = [(true, false), (false, false), (false, true), (true, true)];
@@ -22,7 +22,8 @@ pub(super) struct Injector {
 #[derive(Default)]
 struct State {
     begun: bool,
-    looks: u64,
+    /// Of the present spell.
+    steps: u64,
     spell: usize,
     objects: Option<FaultGuard>,
     memory: Option<FaultGuard>,
@@ -68,11 +69,12 @@ impl Injector {
         Ok(())
     }
 
-    /// A thread looks at the clock. Never waits: in a forked child another thread of the parent may hold the lock for good.
-    pub fn look(&self) {
+    /// A thread has made so many steps and operations more. Never waits: in a forked child another thread of the parent may hold the lock for good.
+    pub fn steps(&self, steps: u64) {
         let Ok(mut state) = self.state.try_lock() else { return };
-        state.looks += 1;
-        if state.looks.is_multiple_of(SPELL) {
+        state.steps += steps;
+        if state.steps >= SPELL {
+            state.steps = 0;
             state.spell += 1;
             state.spell(self.probability).expect("parameters that were legal before");
         }

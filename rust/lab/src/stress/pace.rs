@@ -39,11 +39,11 @@ impl<'a> Pace<'a> {
     pub fn go_on(&mut self) -> bool {
         self.since_look += 1;
         if self.since_look >= Self::LOOK {
+            if let Some(injector) = self.injector {
+                injector.steps(self.since_look);
+            }
             self.since_look = 0;
             self.publish();
-            if let Some(injector) = self.injector {
-                injector.look();
-            }
             self.over |= self.stopped.load() || Instant::now() >= self.deadline;
         }
         !self.over && self.done < self.most
