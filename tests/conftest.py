@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,26 @@ def in_threads() -> Callable[..., None]:
             raise failed[0]
 
     return run
+
+
+@pytest.fixture
+def payload() -> Iterator[type]:
+    """A class whose instances can be referred to weakly and are counted in `living()`; none may be left at the end."""
+    made: list[None] = []
+    gone: list[None] = []
+
+    class Payload:
+        def __init__(self, *kept: object) -> None:
+            made.append(None)
+            self.kept = kept
+
+        def __del__(self) -> None:
+            gone.append(None)
+
+        @staticmethod
+        def living() -> int:
+            return len(made) - len(gone)
+
+    yield Payload
+    gc.collect()
+    assert Payload.living() == 0

@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = {
     "python_packets.py": "packets received",
     "python_levels.py": "slabs back, 0 are left",
+    "python_payload.py": "20000 requests were served by",
     "python_mistakes.py": "DoubleFreeError: cache 'mine': object at 0x",
     "python_out_of_memory.py": "allocation 6 fails: posted, 5 objects live, 0 failures",
 }

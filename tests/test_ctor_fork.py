@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import traceback
@@ -12,28 +11,6 @@ import pytest
 from haybarn import KmemCache
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
-
-
-class Payload:
-    """Can be referred to weakly, and counts how many there are."""
-
-    living = 0
-
-    def __init__(self, *kept):
-        type(self).living += 1
-        self.kept = kept
-
-    def __del__(self):
-        type(self).living -= 1
-
-
-@pytest.fixture(autouse=True)
-def none_left():
-    gc.collect()
-    Payload.living = 0
-    yield
-    gc.collect()
-    assert Payload.living == 0
 
 
 def in_child(body):
@@ -51,8 +28,8 @@ def in_child(body):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_forked_child_has_payloads_of_its_own():
-    cache = KmemCache("forked", 64, ctor=lambda obj: Payload([]), dtor=lambda obj: None)
+def test_a_forked_child_has_payloads_of_its_own(payload):
+    cache = KmemCache("forked", 64, ctor=lambda obj: payload([]), dtor=lambda obj: None)
     obj = cache.alloc()
     obj.payload.kept[0].append("parent")
 
@@ -63,7 +40,7 @@ def test_a_forked_child_has_payloads_of_its_own():
         cache.shrink()
         obj.free()
         cache.destroy()
-        assert Payload.living == 0
+        assert payload.living() == 0
 
     in_child(body)
     assert obj.payload.kept == (["parent"],)
@@ -72,13 +49,13 @@ def test_a_forked_child_has_payloads_of_its_own():
 
 
 @pytest.mark.parametrize("callback", ["ctor", "dtor"])
-def test_a_callback_that_forks(callback):
+def test_a_callback_that_forks(callback, payload):
     children = []
 
     def body(obj):
         if callback and not children:
             children.append(os.fork())
-        return Payload()
+        return payload()
 
     cache = KmemCache("forks", 1024, **{callback: body})
     cache.alloc().free()
@@ -103,9 +80,9 @@ def test_a_callback_that_forks(callback):
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 
 
-def test_fork_while_threads_are_in_their_constructors():
+def test_fork_while_threads_are_in_their_constructors(payload):
     stop = threading.Event()
-    cache = KmemCache("busy", 1024, ctor=lambda obj: Payload(stop.wait(0.0005)), dtor=lambda obj: stop.wait(0.0005))
+    cache = KmemCache("busy", 1024, ctor=lambda obj: payload(stop.wait(0.0005)), dtor=lambda obj: stop.wait(0.0005))
 
     def churn():
         while not stop.is_set():
@@ -119,7 +96,7 @@ def test_fork_while_threads_are_in_their_constructors():
     def body():
         stop.set()
         batch = cache.alloc_bulk(50)
-        assert all(isinstance(obj.payload, Payload) for obj in batch)
+        assert all(isinstance(obj.payload, payload) for obj in batch)
         cache.free_bulk(batch)
         plain = KmemCache("plain", 64)
         plain.free_bulk(plain.alloc_bulk(100))

@@ -12,31 +12,9 @@ import haybarn
 from haybarn import KmemCache
 
 
-class Payload:
-    """Can be referred to weakly, and counts how many there are."""
-
-    living = 0
-
-    def __init__(self, *kept):
-        type(self).living += 1
-        self.kept = kept
-
-    def __del__(self):
-        type(self).living -= 1
-
-
-@pytest.fixture(autouse=True)
-def none_left():
-    gc.collect()
-    Payload.living = 0
-    yield
-    gc.collect()
-    assert Payload.living == 0
-
-
 @pytest.mark.parametrize("size", [64, 4096, 3 << 20])
 @pytest.mark.parametrize("keep", [memoryview, lambda obj: memoryview(obj)[1:3]])
-def test_a_buffer_that_ctor_leaves_behind_is_an_error_and_keeps_its_memory(size, keep):
+def test_a_buffer_that_ctor_leaves_behind_is_an_error_and_keeps_its_memory(size, keep, payload):
     views = []
 
     def ctor(obj):
@@ -44,7 +22,7 @@ def test_a_buffer_that_ctor_leaves_behind_is_an_error_and_keeps_its_memory(size,
             view = keep(obj)
             view[:] = b"\xaa" * len(view)
             views.append(view)
-        return Payload()
+        return payload()
 
     fail = False
     cache = KmemCache("left-behind", size, ctor=ctor)
@@ -56,7 +34,7 @@ def test_a_buffer_that_ctor_leaves_behind_is_an_error_and_keeps_its_memory(size,
         cache.alloc_bulk(before + 1)
     fail = False
     assert cache.stats()["total_objects"] == before
-    assert Payload.living == before
+    assert payload.living() == before
     assert haybarn.info()["used_bytes"] > used
     # Nobody else gets that memory, even when the cache is gone.
     cache.free_bulk(cache.alloc_bulk(before + 50))
@@ -96,11 +74,11 @@ def test_a_buffer_in_the_traceback_of_ctors_exception():
     assert haybarn.info()["used_bytes"] <= used
 
 
-def test_a_buffer_that_dtor_leaves_behind_keeps_its_memory(monkeypatch):
+def test_a_buffer_that_dtor_leaves_behind_keeps_its_memory(monkeypatch, payload):
     errors, views = [], []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: errors.append((what.exc_type, str(what.exc_value))))
     used = haybarn.info()["used_bytes"]
-    cache = KmemCache("dtor-leaves", 1024, ctor=lambda obj: Payload(), dtor=lambda obj: views.append(memoryview(obj)))
+    cache = KmemCache("dtor-leaves", 1024, ctor=lambda obj: payload(), dtor=lambda obj: views.append(memoryview(obj)))
     cache.alloc().free()
     slots = cache.stats()["total_objects"]
     cache.destroy()

@@ -78,6 +78,53 @@ SCRIPTS = {
             threading.Thread(target=churn, daemon=True).start()
         started.wait()
     """,
+    "payloads alive": """
+        class Payload:
+            def __del__(self):
+                self.gone = True
+        cache = haybarn.KmemCache("g", 64, ctor=lambda obj: Payload(), dtor=lambda obj: obj.payload)
+        obj = cache.alloc()
+        batch = cache.alloc_bulk(100)
+    """,
+    "payloads in cycles": """
+        cache = haybarn.KmemCache("g", 64, ctor=lambda obj: [obj, obj.cache, cache], dtor=lambda obj: obj.payload)
+        obj = cache.alloc()
+        held = haybarn.KmemCache("h", 64, ctor=lambda obj: cache.alloc())
+        inner = held.alloc().payload
+    """,
+    "payloads only in sys": """
+        sys.cache = haybarn.KmemCache("g", 64, ctor=lambda obj: {}, dtor=lambda obj: obj.payload)
+        sys.obj = sys.cache.alloc()
+        del sys.modules["haybarn"], sys.modules["haybarn._core"]
+    """,
+    "destroyed in atexit": """
+        import atexit
+        ends = []
+        cache = haybarn.KmemCache("g", 64, ctor=lambda obj: obj.address, dtor=ends.append)
+        batch = cache.alloc_bulk(10)
+        atexit.register(lambda: (cache.free_bulk(batch), cache.destroy(), len(ends) >= 10 or print("no destructors")))
+    """,
+    "daemon threads in constructors": """
+        import threading
+        cache = haybarn.KmemCache("g", 4096, ctor=lambda obj: [], dtor=lambda obj: obj.payload)
+        started = threading.Barrier(4)
+        def churn():
+            started.wait()
+            while True:
+                cache.free_bulk(cache.alloc_bulk(20))
+                cache.shrink()
+        for _ in range(3):
+            threading.Thread(target=churn, daemon=True).start()
+        started.wait()
+    """,
+    "a constructor's buffer left behind": """
+        views = []
+        cache = haybarn.KmemCache("g", 64, ctor=lambda obj: views.append(memoryview(obj)))
+        try:
+            cache.alloc()
+        except haybarn.ObjectInUseError:
+            pass
+    """,
     "thread ends first": """
         import threading
         kept = []
