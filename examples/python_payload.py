@@ -1,4 +1,4 @@
-"""What is costly to make is made once per slot: a lock, a scratch buffer and a table stay with the slot when the object is freed.
+"""What is costly to make is made once per slot: lock, scratch buffer and table outlive the objects that use them.
 
 Run: python examples/python_payload.py
 """
@@ -52,9 +52,8 @@ def main() -> None:
     with KmemCache("session", 256, ctor=open_session, dtor=close_session) as cache:
 
         def request(number: int) -> None:
-            with cache.alloc() as obj:
-                with memoryview(obj) as record:
-                    obj.payload.serve(number, record)
+            with cache.alloc() as obj, memoryview(obj) as record:
+                obj.payload.serve(number, record)
 
         with ThreadPoolExecutor(WORKERS) as pool:
             for _ in pool.map(request, range(REQUESTS)):

@@ -12,7 +12,7 @@ use super::reaping;
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 use crate::lifetimes::{Lifetimes, inside, later, pins};
-use crate::object;
+use crate::object::{self, View};
 
 /// The hooks of one cache.
 pub(crate) struct Calls(pub(crate) Arc<Lifetimes>);
@@ -63,7 +63,7 @@ impl Calls {
         // SAFETY: the core calls once for each object of a new slab, with nobody else there.
         unsafe { cache.payloads.clear(object) };
         let _running = inside::ctor(&cache.identity, &cache.running);
-        let payload = self.with_view(py, object, |view| ctor.bind(py).call1((view,)));
+        let payload = self.with_view(py, object, View::for_ctor, |view| ctor.bind(py).call1((view,)));
         let (payload, kept) = match payload? {
             (Ok(payload), 0) => {
                 // SAFETY: as above.
@@ -85,7 +85,7 @@ impl Calls {
             let dtor = dtor.bind(py);
             let _running = inside::dtor(&cache.identity, &cache.running);
             let _watched = object::watch(py);
-            let failed = match self.with_view(py, object, |view| dtor.call1((view,))) {
+            let failed = match self.with_view(py, object, View::new, |view| dtor.call1((view,))) {
                 Ok((Ok(_), 0)) => None,
                 Ok((Ok(_), exports)) => Some(self.still_used(py, object, exports, "destructor")),
                 Ok((Err(error), _)) | Err(error) => Some(error),
@@ -109,11 +109,12 @@ impl Calls {
         &self,
         py: Python<'py>,
         object: NonNull<u8>,
+        new: impl FnOnce(&Bound<'py, KmemCache>, NonNull<u8>) -> PyResult<View<'py>>,
         call: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<R>,
     ) -> PyResult<(PyResult<R>, u64)> {
         let gone = || PyRuntimeError::new_err("the cache is gone");
         let owner = self.0.owner(py).ok_or_else(gone)?.cast_into::<KmemCache>()?;
-        let view = object::View::new(&owner, object)?;
+        let view = new(&owner, object)?;
         let result = call(view.as_any());
         Ok((result, view.end()))
     }

@@ -6,6 +6,7 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 
+use haybarn::fault::{Point, request};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -67,6 +68,15 @@ pub(super) unsafe fn is_view(object: *mut ffi::PyObject) -> bool {
 pub(crate) struct View<'py>(Bound<'py, PyAny>);
 
 impl<'py> View<'py> {
+    /// A view of a slot of this cache for its constructor, which may be told to fail as any wrapper.
+    pub(crate) fn for_ctor(cache: &Bound<'py, KmemCache>, slot: NonNull<u8>) -> PyResult<Self> {
+        if request(Point::Wrapper, size_of::<SlabObject>()) {
+            Self::new(cache, slot)
+        } else {
+            Err(cache.get().out_of_memory(cache.py(), 1))
+        }
+    }
+
     /// A view of a slot of this cache, which its core has given to a callback.
     pub(crate) fn new(cache: &Bound<'py, KmemCache>, slot: NonNull<u8>) -> PyResult<Self> {
         let py = cache.py();
