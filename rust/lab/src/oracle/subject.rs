@@ -42,6 +42,12 @@ pub trait Subject: Send + Sync {
     /// # Errors
     /// What is wrong.
     fn validate(&self) -> Result<(), String>;
+    /// What the cache's constructor leaves in objects; none of a cache without one.
+    fn constructed(&self) -> Option<&dyn Constructed> {
+        None
+    }
+    /// Does what the cache left for later, such as destructors.
+    fn reap(&self) {}
     /// Ends the cache; refused, and the cache stays usable, while objects are live.
     ///
     /// # Errors
@@ -64,6 +70,22 @@ pub trait Aside: Send {
     }
     /// Sees to it that there are `n`; false when memory is out, and then there are as many as before.
     fn refill(&mut self, n: usize) -> bool;
+}
+
+/// A cache whose objects are constructed once per slab.
+pub trait Constructed {
+    /// Whether an object is as its constructor left it, where its owners must leave it alone.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    ///
+    /// # Safety
+    /// The object came from this cache and is the caller's.
+    unsafe fn inspect(&self, object: NonNull<u8>) -> Result<(), String>;
+    /// Whether this thread's last call that gave nothing did so because the constructor failed as planned. Takes the answer.
+    fn failed(&self) -> bool;
+    /// Makes one construction in so many fail; 0 for none.
+    fn fail_one_in(&self, n: u64);
 }
 
 /// The counters that a run reports, by their names in its JSON.
@@ -99,11 +121,19 @@ pub enum Counter {
     ReturnFast,
     /// Prefilled sheaves that came back to a barn or to the slabs.
     ReturnSlow,
+    /// Objects constructed.
+    Constructed,
+    /// Constructed objects that ended.
+    Destructed,
+    /// Slabs given up because a constructor failed.
+    CtorFailed,
+    /// Frees that waited for the end of a callback.
+    QueuedFree,
 }
 
 impl Counter {
     /// Every counter, in the order of the report.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Refill,
         Self::Flush,
         Self::BarnGet,
@@ -119,6 +149,10 @@ impl Counter {
         Self::PrefillOversize,
         Self::ReturnFast,
         Self::ReturnSlow,
+        Self::Constructed,
+        Self::Destructed,
+        Self::CtorFailed,
+        Self::QueuedFree,
     ];
 
     /// The name in tables and JSON.
@@ -140,6 +174,10 @@ impl Counter {
             Self::PrefillOversize => "prefill_oversize",
             Self::ReturnFast => "return_fast",
             Self::ReturnSlow => "return_slow",
+            Self::Constructed => "ctor_object",
+            Self::Destructed => "dtor_object",
+            Self::CtorFailed => "ctor_fail",
+            Self::QueuedFree => "free_queued",
         }
     }
 }

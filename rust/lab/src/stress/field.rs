@@ -1,8 +1,10 @@
 //! Where caches come from, and which CPU a thread works on.
 #![forbid(unsafe_code)]
 
+use super::constructed::STATE;
 use super::rng::Rng;
 use crate::oracle::Subject;
+use haybarn::DtorMode;
 
 /// A cache that a scenario asks for.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ pub struct CacheSpec {
     pub light: bool,
     /// `TYPESAFE_BY_RCU`, with the free pointer at this offset.
     pub type_safe: Option<usize>,
+    /// Construct the objects once per slab; where their destructors run.
+    pub construct: Option<DtorMode>,
 }
 
 impl CacheSpec {
@@ -26,7 +30,7 @@ impl CacheSpec {
     /// Objects of `size` bytes, hits not counted.
     #[must_use]
     pub const fn plain(size: usize) -> Self {
-        Self { size, align: 0, count_hits: false, light: false, type_safe: None }
+        Self { size, align: 0, count_hits: false, light: false, type_safe: None, construct: None }
     }
 
     /// Objects of `size` bytes, hits counted.
@@ -53,10 +57,17 @@ impl CacheSpec {
         Self { light: true, ..self }
     }
 
+    /// The same, constructed once per slab.
+    #[must_use]
+    pub const fn constructed(self, mode: DtorMode) -> Self {
+        Self { construct: Some(mode), ..self }
+    }
+
     /// Bytes of each object that are watched.
     #[must_use]
     pub fn watched_bytes(&self) -> usize {
-        if self.light { self.size.min(Self::LIGHT) } else { self.size }
+        let owners = if self.construct.is_some() { self.size - STATE } else { self.size };
+        if self.light { owners.min(Self::LIGHT) } else { owners }
     }
 }
 

@@ -1,9 +1,10 @@
 //! haybarn itself as the allocator under test: raw caches in an arena of their own.
 
+use super::constructed::Construction;
 use super::field::{CacheSpec, Field, NoCache};
 use super::platform;
 use super::rng::Rng;
-use crate::oracle::subject::{Counter, Identity};
+use crate::oracle::subject::{Constructed, Counter, Identity};
 use crate::oracle::{Aside, Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::{
@@ -85,12 +86,19 @@ impl Field for HaybarnField {
             count_hits: spec.count_hits,
             ..CacheArgs::default()
         };
-        let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(|error| match error {
+        let no_cache = |error: Error| match error {
             Error::OutOfMemory { .. } => NoCache::OutOfMemory(error.to_string()),
             _ => NoCache::Refused(error.to_string()),
-        })?;
+        };
+        let construction = spec.construct.map(|_| Construction::new(self.arena, &name, spec.size)).transpose();
+        let construction = construction.map_err(no_cache)?;
+        let args = match (&construction, spec.construct) {
+            (Some(construction), Some(mode)) => construction.args(mode, args),
+            _ => args,
+        };
+        let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(no_cache)?;
         let align = cache.info().align.max(spec.align);
-        Ok(Box::new(HaybarnCache { cache, name, size: spec.size, align, counts_hits: spec.count_hits }))
+        Ok(Box::new(HaybarnCache { cache, name, size: spec.size, align, counts_hits: spec.count_hits, construction }))
     }
 
     fn enter(&self, thread: u32) {
@@ -114,6 +122,7 @@ struct HaybarnCache {
     size: usize,
     align: usize,
     counts_hits: bool,
+    construction: Option<Construction>,
 }
 
 impl HaybarnCache {
@@ -142,6 +151,7 @@ impl HaybarnCache {
             let there = stats.in_sheaves + stats.in_prefilled;
             identities.push(Identity { what: "objects in sheaves", there, counted });
         }
+        identities.extend(self.construction.iter().flat_map(|construction| construction.identities(stats)));
         identities
     }
 }
@@ -198,13 +208,20 @@ impl Subject for HaybarnCache {
     }
 
     fn census(&self) -> Census {
+        if let Some(construction) = &self.construction {
+            construction.settle(self.cache);
+        }
         let stats = self.cache.stats();
         let hits = self.counts_hits.then(|| {
             let taken = [Stat::AllocFastpath, Stat::AllocSlowpath, Stat::AllocPrefilled];
             let allocs = taken.iter().map(|&stat| stats.get(stat)).sum();
             (allocs, stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath))
         });
-        let counters = Counters::read(|counter| stats.get(stat(counter)));
+        let queued = self.construction.as_ref().map_or(0, Construction::queued);
+        let counters = Counters::read(|counter| match counter {
+            Counter::QueuedFree => queued + stats.get(Stat::FreeQueued),
+            _ => stats.get(stat(counter)),
+        });
         Census { objects: stats.objects, slabs: stats.slabs, identities: self.identities(&stats), hits, counters }
     }
 
@@ -212,9 +229,20 @@ impl Subject for HaybarnCache {
         self.cache.validate().map_err(|error| error.to_string())
     }
 
+    fn constructed(&self) -> Option<&dyn Constructed> {
+        self.construction.as_ref().map(|construction| construction as &dyn Constructed)
+    }
+
+    fn reap(&self) {
+        self.cache.reap();
+    }
+
     unsafe fn destroy(&self) -> Result<(), String> {
-        // SAFETY: the caller's promise is the callee's condition.
-        unsafe { self.cache.destroy() }.map_err(|error| error.to_string())
+        // SAFETY: the caller's promise is the callee's condition; the parts are the cache's alone.
+        unsafe {
+            self.cache.destroy().map_err(|error| error.to_string())?;
+            self.construction.as_ref().map_or(Ok(()), |construction| construction.end())
+        }
     }
 }
 
@@ -246,6 +274,10 @@ fn stat(counter: Counter) -> Stat {
         Counter::Drain => Stat::Drain,
         Counter::DrainRetry => Stat::DrainRetry,
         Counter::CasFail => Stat::CmpxchgDoubleFail,
+        Counter::Constructed => Stat::CtorObject,
+        Counter::Destructed => Stat::DtorObject,
+        Counter::CtorFailed => Stat::CtorFail,
+        Counter::QueuedFree => Stat::FreeQueued,
         Counter::ReapedSlab => Stat::ReapSlab,
         Counter::PrefillFast => Stat::SheafPrefillFast,
         Counter::PrefillSlow => Stat::SheafPrefillSlow,

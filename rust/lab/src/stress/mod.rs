@@ -8,7 +8,9 @@ mod aside;
 mod bulk;
 mod burst;
 mod churn;
+mod constructed;
 mod create_destroy;
+mod ctor;
 mod field;
 mod fork;
 mod haybarn_field;
@@ -49,6 +51,7 @@ pub const SCENARIOS: &[Scenario] = &[
     shrink_under_load::SCENARIO,
     create_destroy::SCENARIO,
     typesafe::SCENARIO,
+    ctor::SCENARIO,
     fork::SCENARIO,
     prefill::SCENARIO,
 ];

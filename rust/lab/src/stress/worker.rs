@@ -6,6 +6,7 @@ use super::injector::Injector;
 use super::live::Live;
 use super::pace::Pace;
 use super::rng::Rng;
+use crate::oracle::subject::Constructed;
 use crate::oracle::{Claims, Counters, Kind, Ledger, Tag, Violation, Watched, conservation, stamp};
 use std::ptr::{self, NonNull};
 
@@ -69,9 +70,13 @@ impl Worker<'_> {
 
     /// Allocates an object and checks all that can be checked now; none after a violation.
     pub fn alloc(&mut self, watched: &Watched) -> Option<Held> {
-        let zero = self.rng.one_in(Self::SAMPLE);
+        // Zeroes would wipe what a constructor made.
+        let zero = self.rng.one_in(Self::SAMPLE) && watched.subject.constructed().is_none();
         self.pace.count(1);
         let Some(object) = watched.subject.alloc(zero) else {
+            if Self::failed_as_planned(watched) {
+                return None;
+            }
             self.refused_by(watched, || "an object".into());
             return None;
         };
@@ -107,9 +112,15 @@ impl Worker<'_> {
             }
         } else {
             self.pace.count(1);
-            self.refused_by(watched, || format!("{n} objects"));
+            if !Self::failed_as_planned(watched) {
+                self.refused_by(watched, || format!("{n} objects"));
+            }
         }
         self.batch = batch;
+    }
+
+    fn failed_as_planned(watched: &Watched) -> bool {
+        watched.subject.constructed().is_some_and(Constructed::failed)
     }
 
     /// Whether memory may be out now without anybody's fault: failures are injected.
@@ -177,6 +188,16 @@ impl Worker<'_> {
         verdict.is_ok()
     }
 
+    /// Compares what a constructor left in an object that the thread holds.
+    fn inspect_state(&self, watched: &Watched, object: NonNull<u8>) {
+        let Some(constructed) = watched.subject.constructed() else { return };
+        // SAFETY: the object is this cache's, and ours since the claim.
+        if let Err(seen) = unsafe { constructed.inspect(object) } {
+            let address = object.as_ptr() as usize;
+            self.report(Kind::Contents, watched, address, "its constructed state".into(), seen);
+        }
+    }
+
     /// Takes a fresh object over: checks it, claims its bytes, stamps it.
     pub(super) fn take(&mut self, watched: &Watched, object: NonNull<u8>, zero: bool) -> Option<Held> {
         let (address, size) = (object.as_ptr() as usize, watched.size());
@@ -213,6 +234,7 @@ impl Worker<'_> {
                 );
             }
         }
+        self.inspect_state(watched, object);
         self.numbered += 1;
         let tag = Tag::new(self.index, self.numbered);
         // SAFETY: an object of this size, ours since the claim.
@@ -224,6 +246,7 @@ impl Worker<'_> {
     /// Lets go of an object that is about to be freed.
     fn part(&mut self, watched: &Watched, held: &Held) {
         self.inspect(watched, held);
+        self.inspect_state(watched, held.object());
         let address = held.object().as_ptr() as usize;
         if let Err(first) = self.claims.release(address, watched.size()) {
             self.report(
