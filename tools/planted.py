@@ -24,6 +24,7 @@ PLANTED = {
     "plant-no-tag": ("--scenario", "burst", "--form", "packed"),
     "plant-reuse-listed": ("--scenario", "burst"),
     "plant-no-grace-period": ("--scenario", "typesafe"),
+    "plant-destruct-unowned": ("--scenario", "ctor"),
     "plant-recycle-by-first": ("--scenario", "typesafe"),
 }
 

@@ -21,6 +21,7 @@ LONG = 60.0
 COUNTERS = (
     *("refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail"),
     *("reaped_slab", "prefill_fast", "prefill_slow", "prefill_oversize", "return_fast", "return_slow"),
+    *("ctor_object", "dtor_object", "ctor_fail", "free_queued"),
 )
 
 

@@ -73,21 +73,21 @@ fn objects(cache: &Cache, base: NonNull<u8>, n: u32) -> impl DoubleEndedIterator
 /// The first failure; what was constructed before it is destructed, last to first.
 pub(super) fn construct_slab(cache: &Cache, base: NonNull<u8>, total: u32) -> Result<(), Failed> {
     let Some(hooks) = &cache.hooks else { return Ok(()) };
-    within(cache, Callback::Constructor, || {
+    let (made, failure) = within(cache, Callback::Constructor, || {
         for (n, object) in (0..).zip(objects(cache, base, total)) {
-            let failure = match catch_unwind(AssertUnwindSafe(|| hooks.construct(object))) {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => Failure::Error(error),
-                Err(payload) => Failure::Panic(payload),
-            };
-            count(cache, Stat::CtorFail, 1);
-            count(cache, Stat::CtorObject, u64::from(n));
-            destruct(cache, &**hooks, base, n);
-            return Err(Failed(Box::new(failure)));
+            match catch_unwind(AssertUnwindSafe(|| hooks.construct(object))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return (n, Some(Failure::Error(error))),
+                Err(payload) => return (n, Some(Failure::Panic(payload))),
+            }
         }
-        count(cache, Stat::CtorObject, u64::from(total));
-        Ok(())
-    })
+        (total, None)
+    });
+    count(cache, Stat::CtorObject, u64::from(made));
+    let Some(failure) = failure else { return Ok(()) };
+    count(cache, Stat::CtorFail, 1);
+    destruct(cache, &**hooks, base, made);
+    Err(Failed(Box::new(failure)))
 }
 
 /// Destructs the objects of a dead slab. Called once per slab, with no lock of ours held.

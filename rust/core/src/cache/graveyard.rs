@@ -12,8 +12,8 @@ use super::raw::RawCache;
 use super::reapers::Reapers;
 use super::slabs::At;
 use crate::error::Error;
-use crate::slab::{Slabs, exhume, release_dead, ripen};
-use crate::sync::Index;
+use crate::slab::{Slabs, exhume, lay_back, release_dead, ripen};
+use crate::sync::{Bug, Index};
 use crate::{os, rcu};
 use core::ptr::NonNull;
 
@@ -102,8 +102,14 @@ pub(super) fn ripen_all(cache: &Cache) -> (bool, bool) {
 impl At<'_> {
     /// Destructs the objects of a dead slab that is ours and gives its pages back.
     fn end_of(&self, slab: Index) {
+        if Bug::DestructUnowned.planted() {
+            lay_back(self, slab);
+        }
         if let Some(base) = NonNull::new(self.base(slab)) {
             construct::destruct_slab(self.cache, base, self.total(slab));
+        }
+        if Bug::DestructUnowned.planted() && exhume(self, self.node(slab)) != Some(slab) {
+            return;
         }
         release_dead(self, slab);
     }

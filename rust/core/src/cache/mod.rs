@@ -72,4 +72,6 @@ pub use retain::Retain;
 pub use typed::{CacheBox, KmemCache};
 
 #[cfg(all(test, shuttle))]
+mod construct_models;
+#[cfg(all(test, shuttle))]
 mod shuttle_tests;

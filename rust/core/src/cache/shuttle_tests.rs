@@ -12,15 +12,15 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use std::collections::HashSet;
 
 /// An arena for all schedules of a test, since it is never unmapped.
-fn arena() -> &'static Arena {
+pub(super) fn arena() -> &'static Arena {
     let backend = Some(BackendKind::Virtual);
     let config = ArenaConfig { backend, cpus: Some(2), reserve: 64 << 20, ..ArenaConfig::default() };
     Arena::create(config).expect("64 MiB of address range")
 }
 
 /// A thread of a scenario: which CPU it is on, and what it holds.
-struct Worker {
-    cache: RawCache,
+pub(super) struct Worker {
+    pub(super) cache: RawCache,
     cpu: u32,
     held: Vec<NonNull<u8>>,
 }
@@ -28,7 +28,7 @@ struct Worker {
 impl Worker {
     /// Every task is the same thread to the system, so each step names its CPU anew; no atomic step comes between this and
     /// where the call reads it, except after a switch inside the call, which a thread that migrates may see as well.
-    fn on_cpu(&self) {
+    pub(super) fn on_cpu(&self) {
         set_virtual_cpu(Some(self.cpu));
     }
 
@@ -51,18 +51,23 @@ impl Worker {
         }
     }
 
-    fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         self.on_cpu();
         let _released = self.cache.shrink();
     }
 }
 
-type Work = fn(&mut Worker);
+pub(super) type Work = fn(&mut Worker);
 
 /// Sheaves of four objects, slabs of eight: every path comes up within a few steps. Worker n is on CPU n % 2.
 fn scenario(arena: &'static Arena, size: usize, works: [Work; 3]) {
+    scenario_with(arena, size, works, CacheArgs::default());
+}
+
+/// The same with a cache of these arguments.
+pub(super) fn scenario_with(arena: &'static Arena, size: usize, works: [Work; 3], args: CacheArgs) {
     set_virtual_cpu(None);
-    let args = CacheArgs { sheaf_capacity: 4, count_hits: true, ..CacheArgs::default() };
+    let args = CacheArgs { sheaf_capacity: 4, count_hits: true, ..args };
     let cache = RawCache::create(arena, "shuttle", size, &args).expect("a cache");
     let works = works.into_iter().zip(0..).map(|(work, n)| {
         shuttle::thread::spawn(move || {
@@ -90,11 +95,11 @@ fn scenario(arena: &'static Arena, size: usize, works: [Work; 3]) {
     unsafe { cache.destroy() }.expect("nothing is in use");
 }
 
-const SCHEDULES: usize = 5_000;
+pub(super) const SCHEDULES: usize = 5_000;
 /// Times that a free found a full barn and flushed.
 static BARN_FULL: Counter = Counter::new();
 
-const SMALL: usize = 512;
+pub(super) const SMALL: usize = 512;
 /// Ten full sheaves of these are all that a barn takes.
 const LARGE: usize = 4096;
 
@@ -111,14 +116,14 @@ fn explore_known(works: [Work; 3]) {
     runner(PctScheduler::new_from_seed(6, 3, SCHEDULES)).run(move || scenario(arena, SMALL, works));
 }
 
-fn runner<S: Scheduler + 'static>(scheduler: S) -> shuttle::Runner<S> {
+pub(super) fn runner<S: Scheduler + 'static>(scheduler: S) -> shuttle::Runner<S> {
     let mut config = shuttle::Config::new();
     // Formatting an error takes more than the 32 KiB that tasks have by default.
     config.stack_size = 256 << 10;
     shuttle::Runner::new(scheduler, config)
 }
 
-fn churns(worker: &mut Worker) {
+pub(super) fn churns(worker: &mut Worker) {
     for _ in 0..6 {
         worker.alloc();
     }
@@ -128,7 +133,7 @@ fn churns(worker: &mut Worker) {
     worker.alloc();
 }
 
-fn fills_and_empties(worker: &mut Worker) {
+pub(super) fn fills_and_empties(worker: &mut Worker) {
     for _ in 0..11 {
         worker.alloc();
     }
@@ -146,7 +151,7 @@ fn takes_a_crowd(worker: &mut Worker) {
     }
 }
 
-fn shrinks(worker: &mut Worker) {
+pub(super) fn shrinks(worker: &mut Worker) {
     worker.alloc();
     worker.shrink();
     worker.free();

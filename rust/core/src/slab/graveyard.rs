@@ -93,6 +93,11 @@ pub(crate) fn exhume<S: Slabs>(slabs: &S, node: &NodeSlabs) -> Option<Index> {
     node.grave().ripe.pop(slabs.form(), &Graves(slabs))
 }
 
+/// What [`Bug::DestructUnowned`] does with a slab that it should keep to itself.
+pub(crate) fn lay_back<S: Slabs>(slabs: &S, slab: Index) {
+    slabs.node(slab).grave().ripe.push(slabs.form(), &Graves(slabs), slab);
+}
+
 /// Releases the pages of a dead slab that is the caller's, and its descriptor if the tombstone is buried already.
 pub(crate) fn release_dead<S: Slabs>(slabs: &S, slab: Index) {
     // Read before letting go: afterwards the descriptor may be another slab's.

@@ -11,7 +11,7 @@ mod protocol;
 mod slabs;
 
 pub(crate) use descriptor::{Descriptor, ObjRef, SlabState};
-pub(crate) use graveyard::{exhume, release_dead, ripen};
+pub(crate) use graveyard::{exhume, lay_back, release_dead, ripen};
 pub(crate) use node::NodeSlabs;
 pub(crate) use protocol::{Taken, free_chain, give_back, harvest, publish, shrink};
 pub(crate) use slabs::Slabs;

@@ -22,6 +22,8 @@ pub(crate) enum Bug {
     RecycleByFirst,
     /// A type-safe cache's pages go while readers are still there.
     NoGracePeriod,
+    /// A dead slab's objects are destructed while others may still take the slab off its list.
+    DestructUnowned,
     /// A drain does not wait for the sequences in flight.
     NoMembarrier,
     /// A grace period's scan reads the readers' words without the barrier before it.
@@ -59,6 +61,7 @@ impl Bug {
             Self::ReuseListed => cfg!(feature = "plant-reuse-listed"),
             Self::RecycleByFirst => cfg!(feature = "plant-recycle-by-first"),
             Self::NoGracePeriod => cfg!(feature = "plant-no-grace-period"),
+            Self::DestructUnowned => cfg!(feature = "plant-destruct-unowned"),
             Self::NoMembarrier => cfg!(feature = "plant-no-membarrier"),
             Self::RcuNoMembarrier => cfg!(feature = "plant-rcu-no-membarrier"),
             Self::RcuHiddenReader => cfg!(feature = "plant-rcu-hidden-reader"),

@@ -50,7 +50,13 @@ impl core::fmt::Display for PlanError {
 pub fn names() -> (Vec<(&'static str, &'static str)>, Vec<&'static str>) {
     let all = rows::rounds();
     let mut names: Vec<_> = all.iter().map(|row| (row.name, row.about)).collect();
-    let targets = all[0].entries.iter().map(|entry| entry.target).collect();
+    // Some rows have targets of their own.
+    let mut targets = Vec::new();
+    for entry in all.iter().flat_map(|row| &row.entries) {
+        if !targets.contains(&entry.target) {
+            targets.push(entry.target);
+        }
+    }
     names.push((threads64::NAME, threads64::ABOUT));
     (names, targets)
 }

@@ -6,6 +6,7 @@ use super::row::{Row, Work};
 use super::targets::{self, Visitor};
 use std::time::Duration;
 
+mod ctor;
 mod fifo1000;
 mod lifo1000;
 mod mixed;
@@ -51,6 +52,13 @@ pub fn rounds() -> Vec<Rounds> {
         row::<random1000::RandomOrder>(),
         row::<mixed::Mixed>(),
         row::<remote_ring::RemoteRing>(),
+        Rounds {
+            name: ctor::NAME,
+            about: ctor::ABOUT,
+            step: ctor::STEP,
+            round: Duration::from_millis(1),
+            entries: ctor::TARGETS.map(|(target, kind, work)| Entry { target, kind, work }).to_vec(),
+        },
     ]
 }
 
