@@ -24,8 +24,11 @@ pub const ABOUT: &str =
 /// Pairs are counted in multiples of this.
 pub const STEP: u64 = LIVE as u64;
 
+/// A name, its part in the comparison, and how it is set up.
+type Own = (&'static str, Kind, fn() -> Result<Work, String>);
+
 /// The row's own targets: three ways to come by the same object.
-pub const TARGETS: [(&str, Kind, fn() -> Result<Work, String>); 3] =
+pub const TARGETS: [Own; 3] =
     [("constructed", Kind::Haybarn, constructed), ("anew", Kind::Peer, anew), ("anew-boxed", Kind::Peer, boxed)];
 
 /// What is costly to make and can be used again.
