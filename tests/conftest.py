@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
+
+from haybarn import rcu
 
 ROOT = Path(__file__).parent.parent
 
@@ -101,3 +105,60 @@ def payload() -> Iterator[type]:
     yield Payload
     gc.collect()
     assert Payload.living() == 0
+
+
+class Reader:
+    """A thread that stays inside a read section of RCU until it is told to leave."""
+
+    def __init__(self) -> None:
+        self.inside, self.leave = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        with rcu.read_lock():
+            self.inside.set()
+            self.leave.wait()
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        self.inside.wait()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.leave.set()
+        self.thread.join()
+
+
+@pytest.fixture
+def reader() -> type[Reader]:
+    """Makes readers, for `with`."""
+    return Reader
+
+
+@pytest.fixture
+def in_child() -> Callable[[Callable[[], object]], None]:
+    """Runs body in a forked child and checks that it came through."""
+
+    def run(body: Callable[[], object]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                body()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+
+    return run
+
+
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[sys.UnraisableHookArgs]:
+    """What is told to sys.unraisablehook."""
+    seen: list[sys.UnraisableHookArgs] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    return seen

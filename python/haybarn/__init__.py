@@ -12,7 +12,7 @@ the errors under `HaybarnError`; none of them can corrupt memory. Everything her
 
 from __future__ import annotations
 
-from haybarn import fault_inject
+from haybarn import fault_inject, rcu
 from haybarn._core import (
     BadArgumentError,
     CacheBusyError,
@@ -25,6 +25,7 @@ from haybarn._core import (
     ObjectInUseError,
     OutOfMemoryError,
     PrefilledSheaf,
+    ReadSectionError,
     ReentryError,
     SheafEmptyError,
     SlabFlags,
@@ -52,6 +53,7 @@ __all__ = [
     "ObjectInUseError",
     "OutOfMemoryError",
     "PrefilledSheaf",
+    "ReadSectionError",
     "ReentryError",
     "SheafEmptyError",
     "SlabFlags",
@@ -64,6 +66,7 @@ __all__ = [
     "fault_inject",
     "geometry",
     "info",
+    "rcu",
     "slabinfo",
     "stats",
 ]

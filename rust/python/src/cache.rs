@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 
 use crate::errors::{self, Kind};
 use crate::gate::Does;
-use crate::guarded::{Gone, Guarded, NoObject};
+use crate::guarded::{Gone, Guarded, NoObject, QueueEnd};
 use crate::lifetimes::{Lifetimes, inside};
 
 /// A cache of objects of one size; see the stub for its Python documentation.
@@ -26,8 +26,6 @@ pub(crate) struct KmemCache {
     pub(crate) slab_size: usize,
     /// Bytes that its arena can ever hold.
     pub(crate) reserved: usize,
-    /// Its key in the registry.
-    pub(crate) serial: u64,
 }
 
 /// A cache's counters and sums at one moment; exact when the cache is quiet.
@@ -56,6 +54,7 @@ impl KmemCache {
         size: usize,
         args: &CacheArgs,
         serial: u64,
+        queue_end: QueueEnd,
         lifetimes: Option<Arc<Lifetimes>>,
     ) -> Result<Self, Error> {
         // What PANIC means to Python is an exception, which every failure is.
@@ -70,13 +69,12 @@ impl KmemCache {
         info.flags |= args.flags;
         Ok(Self {
             // The core's own counting of hits costs more than the rest of its fast path; see `gate`.
-            guarded: Guarded::new(raw, args.count_hits && !info.counts_hits, lifetimes),
+            guarded: Guarded::new(raw, serial, queue_end, args.count_hits && !info.counts_hits, lifetimes),
             name: info.name.clone(),
             object_size: info.object_size,
             slab_size: info.slab_size,
             reserved: arena.info().reserved,
             info,
-            serial,
         })
     }
 
@@ -112,7 +110,7 @@ impl KmemCache {
     /// Whether an allocation is legal here: not in a destructor, not in this cache's callbacks, and no zeros over what a
     /// constructor wrote.
     pub(crate) fn check_alloc(&self, py: Python<'_>, flags: AllocFlags) -> PyResult<()> {
-        inside::check_alloc(py, self.serial, &self.name)?;
+        inside::check_alloc(py, self.guarded.serial(), &self.name)?;
         if flags.contains(AllocFlags::ZERO) && self.guarded.lifetimes().is_some() {
             let legal = "False in a cache with a constructor or destructor, whose objects keep what it wrote";
             let text = format!("cache '{}': zero = True is not legal: {legal}", self.name);

@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     OutOfMemory,
     ObjectInUse,
     Unavailable,
+    ReadSection,
     Reentry,
     SheafEmpty,
 }
@@ -58,7 +59,10 @@ const ROWS: &[Row] = rows! {
     OutOfMemory "OutOfMemoryError" PyMemoryError "Memory for an object or a cache is not to be had.";
     ObjectInUse "ObjectInUseError" PyBufferError "An object cannot be freed: memoryviews of it are live.";
     Unavailable "UnavailableError" PyRuntimeError "What was asked for does not exist on this machine.";
-    Reentry "ReentryError" PyRuntimeError "A constructor or destructor asked a cache for something that could lead back into it.";
+    ReadSection "ReadSectionError" PyRuntimeError "A read section of RCU was misused: waited for readers inside one, or left one that is not the \
+        caller's.";
+    Reentry "ReentryError" PyRuntimeError "A constructor or destructor asked a cache for something that could lead back into it, or a callback \
+        waited for itself.";
     SheafEmpty "SheafEmptyError" PyIndexError "A prefilled sheaf has no object left.";
 };
 
@@ -121,7 +125,8 @@ pub(crate) fn from_core(py: Python<'_>, mut error: Error) -> PyErr {
         Error::Corruption { .. } => Kind::Corruption,
         Error::Unavailable { .. } => Kind::Unavailable,
         Error::SheafEmpty { .. } => Kind::SheafEmpty,
-        Error::Reentry { .. } => Kind::Reentry,
+        Error::InReadSection { .. } => Kind::ReadSection,
+        Error::InCallback { .. } | Error::Reentry { .. } => Kind::Reentry,
         // Static caches' own, and what later versions add: the base class fits every one.
         _ => Kind::Haybarn,
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haybarn::sync::Published;
-use haybarn::{AllocFlags, CtorError, Error, RawCache};
+use haybarn::{AllocFlags, CtorError, RawCache, SlabFlags};
 use pyo3::Python;
 
 use crate::addresses::Addresses;
@@ -14,8 +14,11 @@ use crate::gate::{Does, Gate, Pass, Refused};
 use crate::lifetimes::{Identity, Lifetimes, inside, later};
 
 mod lending;
+mod lives;
+mod retiring;
 
 pub(crate) use lending::{Left, NoSheaf};
+pub(crate) use lives::End;
 
 /// How long a caller sleeps, detached from the interpreter, before it looks at a busy gate again.
 const NAP: Duration = Duration::from_micros(50);
@@ -34,10 +37,19 @@ pub(crate) enum Gone {
 /// The core had no object: memory is out, or a constructor failed.
 pub(crate) struct NoObject(pub(crate) Option<CtorError>);
 
+/// Sees to the end of the cache with that serial, later.
+pub(crate) type QueueEnd = fn(Python<'_>, u64);
+
 /// A core cache and its gate.
 pub(crate) struct Guarded {
     raw: RawCache,
     gate: Gate,
+    /// Its key in the registry.
+    serial: u64,
+    /// What a closed cache does in a place that must not wait when it has lost its last object but cannot go yet.
+    queue_end: QueueEnd,
+    /// Whether its slabs go after a grace period only.
+    type_safe: bool,
     /// Whether `tally` is wanted.
     counted: bool,
     /// 1 once the core cache has been destroyed; set before the gate opens again.
@@ -51,9 +63,30 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     /// Takes the core cache over; nobody else may destroy it.
-    pub(crate) fn new(raw: RawCache, count: bool, lifetimes: Option<Arc<Lifetimes>>) -> Self {
+    pub(crate) fn new(
+        raw: RawCache,
+        serial: u64,
+        queue_end: QueueEnd,
+        count: bool,
+        lifetimes: Option<Arc<Lifetimes>>,
+    ) -> Self {
         let zero = || Published::new(0);
-        Self { raw, gate: Gate::new(lifetimes.is_some()), counted: count, destroyed: zero(), left: zero(), lifetimes }
+        Self {
+            raw,
+            gate: Gate::new(lifetimes.is_some()),
+            serial,
+            queue_end,
+            type_safe: raw.info().flags.contains(SlabFlags::TYPESAFE_BY_RCU),
+            counted: count,
+            destroyed: zero(),
+            left: zero(),
+            lifetimes,
+        }
+    }
+
+    /// Its key in the registry.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Constructor, destructor and payloads, if the cache has any.
@@ -151,7 +184,7 @@ impl Guarded {
     }
 
     /// Whether what comes back to the cache is put off: inside of a callback of it, or of any destructor.
-    fn puts_off(&self) -> bool {
+    pub(crate) fn puts_off(&self) -> bool {
         self.identity().is_some_and(|cache| inside::puts_off(cache))
     }
 
@@ -249,31 +282,25 @@ impl Guarded {
         if self.is_destroyed() { Err(Gone::Destroyed) } else { Ok(call(self.raw, &pass)) }
     }
 
-    /// [`Guarded::enter`] for those who give back: `objects` freed, and `keepers` things (objects, prefilled sheaves) that kept the
-    /// cache from being destroyed; gives back `left`. All of it happens inside the gate, so that a destroyer, who counts what is live, sees either both or neither.
+    /// [`Guarded::leave_with`] where it is known before: `objects` freed, and `keepers` things given up.
     fn leave(&self, py: Python<'_>, objects: usize, keepers: usize, call: impl FnOnce(RawCache)) -> u64 {
-        let left = self.enter(py, Does::Free, true, |raw, pass| {
+        self.leave_with(py, |raw| {
             call(raw);
+            (objects, keepers)
+        })
+    }
+
+    /// [`Guarded::enter`] for those who give back things (objects, prefilled sheaves) that kept the cache from being destroyed.
+    /// `call` says how many objects it freed, to be counted, and how many things it gave back; this returns `left`. All of it
+    /// happens inside the gate, so that a destroyer, who counts what is live, sees either both or neither.
+    fn leave_with(&self, py: Python<'_>, call: impl FnOnce(RawCache) -> (usize, usize)) -> u64 {
+        let left = self.enter(py, Does::Free, true, |raw, pass| {
+            let (objects, keepers) = call(raw);
             pass.count(objects);
             let keepers = keepers as u64;
             self.left.take(keepers.wrapping_neg()).wrapping_sub(keepers)
         });
         left.unwrap_or_else(|gone| unreachable!("live objects in a cache that is {gone:?}"))
-    }
-
-    /// Closes the cache to new objects and destroys it if nothing keeps it; gives back what does.
-    pub(crate) fn close(&self, py: Python<'_>) -> Result<Result<Left, Error>, Gone> {
-        match self.alone(py, true, RawCache::destroy_alone) {
-            Ok(Err(Error::CacheBusy { live, prefilled, .. })) => Ok(Ok(Left { live, prefilled })),
-            Ok(Err(other)) => Ok(Err(other)),
-            Ok(Ok(())) | Err(Gone::Destroyed) => Ok(Ok(Left { live: 0, prefilled: 0 })),
-            Err(gone) => Err(gone),
-        }
-    }
-
-    /// Destroys the cache, strictly: with live objects it stays as it was.
-    pub(crate) fn destroy(&self, py: Python<'_>) -> Result<Result<(), Error>, Gone> {
-        self.alone(py, false, RawCache::destroy_alone)
     }
 
     /// Closed or destroyed?
@@ -300,96 +327,8 @@ impl Guarded {
         }
     }
 
-    /// A closed cache goes with its last object: called by every free that found a flag up, after it has left the gate.
-    fn freed_on_closed(&self, py: Python<'_>, left: u64) {
-        if left as i64 <= 0
-            && self.is_closed()
-            && matches!(self.alone(py, true, RawCache::destroy_alone), Err(Gone::Inside))
-        {
-            self.put_off(py, |this, py| this.freed_on_closed(py, 0));
-        }
-        self.settle(py);
-    }
-
     fn identity(&self) -> Option<&Arc<Identity>> {
         self.lifetimes.as_ref().map(|lifetimes| &lifetimes.identity)
-    }
-
-    /// Has the gate to itself, waiting detached until it is so. It does not wait with the gate in its hands for a callback of
-    /// another thread, which may want in here again or somewhere where somebody waits for us.
-    fn own(&self, py: Python<'_>) -> Result<(), Gone> {
-        if self.identity().is_some_and(|cache| inside::of(cache)) {
-            return Err(Gone::Inside);
-        }
-        loop {
-            while !self.gate.try_own() {
-                if inside::must_not_wait() {
-                    return Err(Gone::Inside);
-                }
-                nap(py);
-            }
-            loop {
-                if self.gate.is_quiet() {
-                    return Ok(());
-                }
-                if self.lifetimes().is_some_and(Lifetimes::is_running) {
-                    break;
-                }
-                nap(py);
-            }
-            self.gate.disown(false);
-            if inside::anything() {
-                return Err(Gone::Inside);
-            }
-            nap(py);
-        }
-    }
-
-    /// Runs `call` with nobody else inside.
-    fn alone(
-        &self,
-        py: Python<'_>,
-        close: bool,
-        call: impl FnOnce(RawCache) -> Result<(), Error>,
-    ) -> Result<Result<(), Error>, Gone> {
-        self.own(py)?;
-        let result = if self.is_destroyed() {
-            Err(Gone::Destroyed)
-        } else {
-            let _inside = self.identity().map(inside::alone);
-            Ok(call(self.raw))
-        };
-        match &result {
-            Ok(Ok(())) => self.destroyed.publish(1),
-            Ok(Err(Error::CacheBusy { live, prefilled, .. })) => self.left.publish(live + prefilled),
-            _ => (),
-        }
-        self.gate.disown(close || self.is_destroyed());
-        self.settle(py);
-        result
-    }
-}
-
-impl Drop for Guarded {
-    /// Every object holds a reference to its cache, so nothing is live and nobody is inside.
-    fn drop(&mut self) {
-        if !self.is_destroyed() {
-            // A cache that the core refuses to let go stays in its list, where `haybarn.slabinfo()` shows it.
-            let _ = self.raw.destroy_alone();
-        }
-    }
-}
-
-/// The core's `destroy` for the one who is alone inside.
-trait DestroyAlone {
-    fn destroy_alone(self) -> Result<(), Error>;
-}
-
-impl DestroyAlone for RawCache {
-    fn destroy_alone(self) -> Result<(), Error> {
-        // SAFETY: called by `Guarded::alone` (nobody else is inside the gate, and whoever comes later sees `destroyed`
-        // before using the cache) and by its destructor.
-        unsafe { self.destroy() }
     }
 }
 

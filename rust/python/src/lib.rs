@@ -4,6 +4,7 @@ mod addresses;
 mod args;
 mod cache;
 mod construct;
+mod ending;
 mod errors;
 mod fault;
 mod flags;
@@ -17,6 +18,7 @@ mod lifetimes;
 mod methods;
 mod object;
 mod prefilled;
+mod rcu;
 mod registry;
 mod report;
 mod state;
@@ -58,6 +60,7 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     object::install(&class)?;
     construct::install(&class);
     registry::register(module)?;
+    rcu::register(module)?;
     lab_bench::register(module)?;
     lab_replay::register(module)?;
     lab_stress::register(module)

@@ -15,7 +15,7 @@ use crate::construct::Calls;
 use crate::guarded::{Gone, Left};
 use crate::lifetimes::{Identity, Lifetimes, inside};
 use crate::prefilled::PrefilledSheaf;
-use crate::{errors, flags, object, registry, report};
+use crate::{ending, errors, flags, object, registry, report};
 
 #[pymethods]
 impl KmemCache {
@@ -56,7 +56,8 @@ impl KmemCache {
         let lifetimes = (ctor.is_some() || dtor.is_some())
             .then(|| Arc::new(Lifetimes::new(py, Identity { serial, name: name.clone() }, size, ctor, dtor)));
         args.hooks = lifetimes.clone().map(|lifetimes| Arc::new(Calls(lifetimes)) as Arc<dyn Hooks>);
-        let cache = Self::create(name, size, &args, serial, lifetimes).map_err(|e| errors::from_core(py, e))?;
+        let make = || Self::create(name, size, &args, serial, ending::queue_end, lifetimes.clone());
+        let cache = ending::retry_name(py, make)?;
         let cache = Bound::new(py, cache)?;
         if let Some(lifetimes) = cache.get().guarded.lifetimes() {
             lifetimes.belongs_to(cache.as_any());
@@ -179,12 +180,30 @@ impl KmemCache {
     }
 
     /// Destroys the cache; with live objects it raises CacheBusyError and stays usable.
+    ///
+    /// Waits for the grace period of what free_rcu was given; ReadSectionError inside a read section, where that would never end.
     fn destroy(&self, py: Python<'_>) -> PyResult<()> {
         self.check_outside(py, inside::DESTROY)?;
-        match self.guarded.destroy(py) {
-            Ok(result) => result.map_err(|error| errors::from_core(py, error)),
-            Err(gone) => Err(self.gone(py, gone)),
-        }
+        self.destroy_now(py)
+    }
+
+    /// Gives an object of this cache back after a grace period; the same as obj.free_rcu().
+    ///
+    /// Raises WrongCacheError, DoubleFreeError, or ReadSectionError where there is no memory to remember the object by and the
+    /// caller is inside a read section; the object is then as it was. Thread-safe. As the kernel's kfree_rcu().
+    #[pyo3(signature = (obj, /))]
+    fn free_rcu(this: &Bound<'_, Self>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+        object::free_rcu_of(this, obj)
+    }
+
+    /// Waits until every object of this cache that was freed by free_rcu before can be reused.
+    ///
+    /// Not for other caches, nor for callbacks. Other threads run meanwhile, and Ctrl-C ends the waiting. Works on a closed
+    /// cache, which goes if they were its last objects. Raises ReadSectionError inside a read section of the calling thread,
+    /// CacheDestroyedError. Thread-safe. As the kernel's kvfree_rcu_barrier_on_cache().
+    fn rcu_barrier(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_outside(py, inside::WAIT)?;
+        self.rcu_barrier_now(py)
     }
 
     fn __enter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
@@ -198,8 +217,7 @@ impl KmemCache {
     #[pyo3(signature = (*_exc_info))]
     fn __exit__(&self, py: Python<'_>, _exc_info: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.check_outside(py, inside::DESTROY)?;
-        let left = self.guarded.close(py).map_err(|gone| self.gone(py, gone))?;
-        let Left { live, prefilled } = left.map_err(|error| errors::from_core(py, error))?;
+        let Left { live, prefilled } = self.close(py)?;
         let what = match (live, prefilled) {
             (0, 0) => return Ok(()),
             (_, 0) => format!("{live} live object(s)"),

@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::cache::KmemCache;
-use crate::object;
+use crate::{object, rcu};
 
 /// A Python dict, because the interpreter keeps those whole across threads and `fork`.
 static CACHES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -29,7 +29,7 @@ pub(crate) fn next_serial(py: Python<'_>) -> u64 {
 pub(crate) fn add(cache: &Bound<'_, KmemCache>) -> PyResult<()> {
     let py = cache.py();
     let table = table(py);
-    table.set_item(cache.get().serial, PyWeakrefReference::new(cache.as_any())?)?;
+    table.set_item(cache.get().guarded.serial(), PyWeakrefReference::new(cache.as_any())?)?;
     if table.len() as u64 >= FORGET_AT.get_or_init(py, || Published::new(FEW)).read() {
         forget(py, table)?;
     }
@@ -48,6 +48,13 @@ fn forget(py: Python<'_>, table: &Bound<'_, PyDict>) -> PyResult<()> {
     Ok(())
 }
 
+/// The cache with that number, if its Python object is there.
+pub(crate) fn find(py: Python<'_>, serial: u64) -> PyResult<Option<Bound<'_, KmemCache>>> {
+    let Some(weak) = table(py).get_item(serial)? else { return Ok(None) };
+    let cache = weak.cast::<PyWeakrefReference>()?.upgrade();
+    cache.map(|cache| Ok(cache.cast_into::<KmemCache>()?)).transpose()
+}
+
 /// Every cache that is not destroyed, oldest first.
 pub(crate) fn living(py: Python<'_>) -> PyResult<Vec<Bound<'_, KmemCache>>> {
     let mut found = Vec::new();
@@ -59,7 +66,7 @@ pub(crate) fn living(py: Python<'_>) -> PyResult<Vec<Bound<'_, KmemCache>>> {
             }
         }
     }
-    found.sort_by_key(|cache| cache.get().serial);
+    found.sort_by_key(|cache| cache.get().guarded.serial());
     Ok(found)
 }
 
@@ -70,6 +77,7 @@ fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
     for cache in living(py)? {
         cache.get().guarded.reset_after_fork();
     }
+    rcu::after_fork_in_child();
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn stats<'py>(py: Python<'py>, found: &Stats) -> PyResult<Bound<'py, 
         dict.set_item(stat.name(), found.get(stat))?;
     }
     dict.set_item("objects", found.core.objects)?;
+    dict.set_item("rcu_pending", found.core.rcu_pending)?;
     dict.set_item("total_objects", found.core.total_objects)?;
     dict.set_item("slabs", found.core.slabs)?;
     dict.set_item("partial", found.core.partial)?;

@@ -1,5 +1,15 @@
-//! The life of one Python object over a slab object, as one word: live (with a count of buffer exports), claimed by a
-//! bulk free that is still checking its list, or freed.
+//! The life of one Python object over a slab object, as one word:
+//!
+//! ```text
+//! live, n views --- free ---------------------------> freed        where n = 0
+//!   |   |  \------ claim ----> claimed --- handed --> freed        where n = 0; unclaim takes it back
+//!   |   \--------- export, unexport: n + 1, n - 1
+//!   \------------- retire ---> retired, n views -----> freed        the last view to go hands it over,
+//!                                     \--> parked --> freed        or leaves that to somebody who may wait
+//! ```
+//!
+//! Claimed: a bulk free that is still checking its list, or a `free_rcu` on its way to the core. Retired: `free_rcu` was called
+//! while views looked into it: there are no new ones, and with the last one the object is the core's.
 //!
 //! Every step is one atomic change, so that of two threads that free the same object exactly one wins, and a free
 //! cannot slip between the check and the count of a new memoryview. Where the GIL orders all callers anyway, the same
@@ -8,11 +18,16 @@
 
 use haybarn::sync::Published;
 
-/// Bit 63: the memory has gone back to its cache. Bit 62: a bulk free holds the object. Bit 61: it is a callback's view of a
-/// slot, which nobody frees; it ends with the callback, by bit 63. Below: buffer exports.
+/// The memory is not this wrapper's any more.
 const FREED: u64 = 1 << 63;
+/// One call holds the object.
 const CLAIMED: u64 = 1 << 62;
-const VIEW: u64 = 1 << 61;
+/// `free_rcu` was called while views looked into it; below: those that still do.
+const RETIRED: u64 = 1 << 61;
+/// With `RETIRED`: no view is left, but the object has not been handed over; below: the next one parked.
+const PARKED: u64 = 1 << 60;
+/// It is a callback's view of a slot, which nobody frees; it ends with the callback, by `FREED`. Below: buffer exports.
+const VIEW: u64 = 1 << 59;
 
 /// The state word of one object.
 #[repr(transparent)]
@@ -21,9 +36,9 @@ pub(crate) struct State(Published);
 /// Why an object cannot be freed or used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It has been freed.
+    /// It has been freed, at once or for the end of a grace period.
     Freed,
-    /// A bulk free (possibly the caller's own: a duplicate in its list) has claimed it.
+    /// Another call (possibly the caller's own: a duplicate in its list) is freeing it.
     Claimed,
     /// That many buffers (memoryviews, arrays) look into it.
     Exported(u64),
@@ -31,6 +46,15 @@ pub(crate) enum Refusal {
     View,
     /// It was the view of one that has returned.
     PastView,
+}
+
+/// What a `free_rcu` has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retired {
+    /// No view is there: the caller has claimed the object and hands it over.
+    Now,
+    /// Views are there: the last of them hands it over.
+    AtLastRelease,
 }
 
 impl State {
@@ -75,22 +99,47 @@ impl State {
         self.step(0, CLAIMED)
     }
 
-    /// Claimed to live: the bulk free found something wrong with another object of its list.
+    /// Claimed to live: the bulk free found something wrong with another object of its list, or the core refused.
     pub(crate) fn unclaim(&self) {
         self.0.publish(0);
     }
 
-    /// Claimed to freed: the second half of a bulk free.
+    /// To freed, by the one who holds it (claimed, or retired without views): the memory is the core's from here on.
     #[inline]
     pub(crate) fn free_claimed(&self) {
         self.0.publish(FREED);
+    }
+
+    /// The first step of a `free_rcu`: from here on there are no new views and no other free.
+    pub(crate) fn retire(&self) -> Result<Retired, Refusal> {
+        loop {
+            let seen = self.0.read();
+            if seen >= VIEW {
+                return Err(refusal(seen));
+            }
+            let (to, what) = if seen == 0 { (CLAIMED, Retired::Now) } else { (seen | RETIRED, Retired::AtLastRelease) };
+            if self.change(seen, to) {
+                return Ok(what);
+            }
+        }
+    }
+
+    /// Parks a retired object without views in front of `next` (0: none), by the one who released the last view.
+    pub(crate) fn park(&self, next: u64) {
+        debug_assert!(next < PARKED);
+        self.0.publish(RETIRED | PARKED | next);
+    }
+
+    /// What it was parked in front of.
+    pub(crate) fn parked_before(&self) -> u64 {
+        self.0.read() & (PARKED - 1)
     }
 
     /// One more buffer looks into the object.
     pub(crate) fn export(&self) -> Result<(), Refusal> {
         loop {
             let seen = self.0.read();
-            if seen >= CLAIMED {
+            if seen >= PARKED {
                 return Err(refusal(seen));
             }
             if self.change(seen, seen + 1) {
@@ -99,23 +148,24 @@ impl State {
         }
     }
 
-    /// One buffer less.
-    pub(crate) fn unexport(&self) {
-        self.0.take(u64::MAX);
+    /// One buffer less. True: it was the last of a retired object, which is the caller's now to hand over.
+    #[must_use]
+    pub(crate) fn unexport(&self) -> bool {
+        self.0.take(u64::MAX) == RETIRED + 1
     }
 
     /// Why a use is refused, if it is.
     pub(crate) fn usable(&self) -> Result<(), Refusal> {
         match self.0.read() {
-            word if word & FREED != 0 => Err(refusal(word)),
+            word if word & (FREED | RETIRED) != 0 => Err(refusal(word)),
             _ => Ok(()),
         }
     }
 
-    /// Whether the memory has gone back to its cache.
+    /// Whether it has been freed, at once or for the end of a grace period.
     #[inline]
     pub(crate) fn is_freed(&self) -> bool {
-        self.0.read() & FREED != 0
+        self.0.read() & (FREED | RETIRED) != 0
     }
 
     #[inline]
@@ -148,6 +198,8 @@ impl State {
 
 fn refusal(word: u64) -> Refusal {
     match word {
+        // First: the bits below are a link where it is parked.
+        w if w & RETIRED != 0 => Refusal::Freed,
         w if w & (FREED | VIEW) == FREED | VIEW => Refusal::PastView,
         w if w & VIEW != 0 => Refusal::View,
         w if w & FREED != 0 => Refusal::Freed,

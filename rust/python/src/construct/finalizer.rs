@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::cache::KmemCache;
+use crate::ending;
 use crate::lifetimes::later;
 
 /// What PyO3 does at the end of an instance.
@@ -46,13 +47,14 @@ unsafe extern "C" fn finalize(cache: *mut ffi::PyObject) {
     // SAFETY: as above.
     let cache = unsafe { Bound::from_borrowed_ptr(py, cache).cast_into_unchecked::<KmemCache>() };
     let guarded = &cache.get().guarded;
-    if guarded.lifetimes().is_none() || guarded.is_destroyed() {
+    // The destructor of the cache's own memory will do.
+    let is_plain = guarded.lifetimes().is_none() && !guarded.may_end_late(py);
+    if is_plain || guarded.is_destroyed() {
         return;
     }
     let raised = PyErr::take(py);
-    // Every object holds a reference to its cache: none is live.
-    if let Ok(Err(error)) = guarded.destroy(py) {
-        crate::errors::from_core(py, error).write_unraisable(py, Some(cache.as_any()));
+    if let Err(error) = ending::last_reference_gone(&cache) {
+        error.write_unraisable(py, Some(cache.as_any()));
     }
     later::run(py);
     if let Some(raised) = raised {

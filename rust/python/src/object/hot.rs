@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::layout::{SlabObject, kmem_cache, raise};
-use super::{shells, slots, view};
+use super::{retire, shells, slots, view};
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 
@@ -214,4 +214,12 @@ unsafe fn wrong_cache(py: Python<'_>, cache: *mut ffi::PyObject, object: &SlabOb
     let (owner, address) = (&object.cache(py).name, object.address().as_ptr());
     let text = format!("cache '{name}' does not own the object at {address:p}: it belongs to cache '{owner}'");
     errors::error(py, Kind::WrongCache, text)
+}
+
+/// `KmemCache.free_rcu`, which is not as hot as to be a C function.
+pub(crate) fn free_rcu_of(cache: &Bound<'_, KmemCache>, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = cache.py();
+    // SAFETY: attached; the cache is a `KmemCache`, and the caller holds both.
+    let object = unsafe { of_cache(py, cache.as_ptr(), object.as_ptr())? };
+    retire::free_rcu(py, object)
 }

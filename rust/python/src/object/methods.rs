@@ -7,6 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::layout::{SlabObject, raise};
+use super::retire;
 
 /// A table that the interpreter reads; its rows hold pointers to constants.
 struct Table<T>(UnsafeCell<T>);
@@ -14,12 +15,21 @@ struct Table<T>(UnsafeCell<T>);
 // SAFETY: never written.
 unsafe impl<T> Sync for Table<T> {}
 
-static METHODS: Table<[ffi::PyMethodDef; 5]> = Table(UnsafeCell::new([
+static METHODS: Table<[ffi::PyMethodDef; 6]> = Table(UnsafeCell::new([
     no_arguments(
         c"free",
         free,
         c"free($self, /)\n--\n\nGives the memory back to the cache.\n\n\
         Raises DoubleFreeError if that has happened already, ObjectInUseError while memoryviews of it are live.",
+    ),
+    no_arguments(
+        c"free_rcu",
+        free_rcu,
+        c"free_rcu($self, /)\n--\n\nGives the memory back to the cache after a grace period of haybarn.rcu.\n\n\
+        From now on it counts as freed: no new views, no second free. Views that are there stay valid; the memory is reused once \
+        they are gone and every read section open now has been left. Raises DoubleFreeError; ReadSectionError where there is no \
+        memory to remember the object by and the caller is inside a read section (the object is then as it was). Thread-safe. \
+        As the kernel's kfree_rcu().",
     ),
     no_arguments(
         c"__enter__",
@@ -111,6 +121,18 @@ unsafe extern "C" fn free(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> 
         }
         Err(refusal) => {
             raise(py, this.refused(py, refusal, true));
+            std::ptr::null_mut()
+        }
+    }
+}
+
+unsafe extern "C" fn free_rcu(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    match retire::free_rcu(py, this) {
+        Ok(()) => none(),
+        Err(error) => {
+            raise(py, error);
             std::ptr::null_mut()
         }
     }

@@ -9,6 +9,7 @@
 //! | `methods` | `free`, `with`, `__sizeof__`, attributes |
 //! | `hot` | `KmemCache.alloc` and `KmemCache.free` |
 //! | `bulk` | many at once |
+//! | `retire` | `free_rcu`, and objects whose last view goes after it |
 //! | `view` | what constructors and destructors see |
 //! | `aside` | objects and wrappers set aside |
 
@@ -17,12 +18,15 @@ mod bulk;
 mod hot;
 mod layout;
 mod methods;
+mod retire;
 mod shells;
 mod slots;
 mod view;
 
 pub(crate) use aside::{Refused, SetAside};
 pub(crate) use bulk::{alloc_many, free_many};
+pub(crate) use hot::free_rcu_of;
+pub(crate) use retire::hand_over_parked;
 
 use pyo3::prelude::*;
 

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 use super::layout::{SlabObject, raise};
-use super::{methods, shells};
+use super::{methods, retire, shells};
 
 const DOC: &std::ffi::CStr = c"One object of a KmemCache: a writable buffer of the cache's object_size bytes.\n\n\
 Made by KmemCache.alloc() and KmemCache.alloc_bulk(). Goes back to its cache by free(), at the end of `with`, or with its \
@@ -130,15 +130,20 @@ pub(super) unsafe extern "C" fn getbuffer(
         let size = this.cache(py).object_size as ffi::Py_ssize_t;
         let filled = ffi::PyBuffer_FillInfo(view, object, this.address().as_ptr().cast::<c_void>(), size, 0, flags);
         if filled != 0 {
-            this.state.unexport();
+            releasebuffer(object, view);
         }
         filled
     }
 }
 
 unsafe extern "C" fn releasebuffer(object: *mut ffi::PyObject, _view: *mut ffi::Py_buffer) {
-    // SAFETY: called by the interpreter once for each view that `getbuffer` filled in.
-    unsafe { SlabObject::from_ptr(object) }.state.unexport();
+    // SAFETY: called by the interpreter, attached, once for each view that `getbuffer` filled in; the view's reference is still
+    // there.
+    unsafe {
+        if SlabObject::from_ptr(object).state.unexport() {
+            retire::last_view_gone(Python::assume_attached(), object);
+        }
+    }
 }
 
 unsafe extern "C" fn length(object: *mut ffi::PyObject) -> ffi::Py_ssize_t {
