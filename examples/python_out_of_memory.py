@@ -53,11 +53,13 @@ def main() -> None:
             print(f"allocation {at} fails: {outcome}, {live} objects live, {fault.fired} failures")
         box.clear()
 
-        # No memory from the system, but sheaves that are warm: small messages go on.
-        with fault_inject.fail_page_alloc() as fault:
-            box.post(b"still", b"here")
-            print(f"no pages to be had: {len(box.messages)} message posted, {fault.fired} requests failed")
-        box.clear()
+        # No memory from the system: many at once come all, or none and nothing is left behind.
+        with fault_inject.fail_page_alloc():
+            try:
+                cache.alloc_bulk(10_000)
+            except haybarn.OutOfMemoryError as error:
+                print(f"no pages to be had: {error}, {cache.stats()['objects']} objects live")
+        print(f"after the block: {len(cache.alloc_bulk(10_000))} objects at once")
 
 
 if __name__ == "__main__":

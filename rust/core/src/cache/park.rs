@@ -11,6 +11,7 @@ use super::header::Cache;
 use super::raw::RawCache;
 use super::registry::Registry;
 use super::slabs::At;
+use super::undertaker;
 use crate::error::Error;
 use crate::inject::{self, FaultAttr, FaultGuard, Target};
 use crate::percpu::Cpu;
@@ -29,6 +30,8 @@ pub fn fail_slab(cache: Option<RawCache>, attr: FaultAttr) -> Result<FaultGuard,
     let target = cache.map_or(Target::Objects, |cache| Target::ObjectsOf(cache.address()));
     let guard = inject::begin(target, &attr, settle_all)?;
     settle_all();
+    // What was flushed may have emptied slabs, whose destructors run with no registry locked.
+    undertaker::settle_all();
     Ok(guard)
 }
 
