@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 import traceback
 
 import pytest
@@ -16,6 +18,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:Depreca
 def in_child(body):
     pid = os.fork()
     if pid == 0:
+        # A child that hangs dies of it.
+        signal.alarm(60)
         code = 1
         try:
             body()
@@ -53,8 +57,10 @@ def test_a_callback_that_forks(callback, payload):
     children = []
 
     def body(obj):
-        if callback and not children:
+        if not children:
             children.append(os.fork())
+            if not children[0]:
+                signal.alarm(60)
         return payload()
 
     cache = KmemCache("forks", 1024, **{callback: body})
@@ -81,11 +87,18 @@ def test_a_callback_that_forks(callback, payload):
 
 
 def test_fork_while_threads_are_in_their_constructors(payload):
-    stop = threading.Event()
-    cache = KmemCache("busy", 1024, ctor=lambda obj: payload(stop.wait(0.0005)), dtor=lambda obj: stop.wait(0.0005))
+    # No event and no lock: a thread that vanishes with the fork would leave it locked in the child.
+    stop = []
+
+    def dawdle(_):
+        if not stop:
+            time.sleep(0.0005)
+        return payload()
+
+    cache = KmemCache("busy", 1024, ctor=dawdle, dtor=dawdle)
 
     def churn():
-        while not stop.is_set():
+        while not stop:
             cache.free_bulk(cache.alloc_bulk(40))
             cache.shrink()
 
@@ -94,7 +107,7 @@ def test_fork_while_threads_are_in_their_constructors(payload):
         thread.start()
 
     def body():
-        stop.set()
+        stop.append(1)
         batch = cache.alloc_bulk(50)
         assert all(isinstance(obj.payload, payload) for obj in batch)
         cache.free_bulk(batch)
@@ -107,7 +120,7 @@ def test_fork_while_threads_are_in_their_constructors(payload):
         for _ in range(8):
             in_child(body)
     finally:
-        stop.set()
+        stop.append(1)
         for thread in threads:
             thread.join()
     assert cache.stats()["objects"] == 0
