@@ -45,7 +45,10 @@ impl Guarded {
 
     /// Gives dead slabs back whose grace period is over.
     pub(crate) fn reap_ripe(&self, py: Python<'_>) {
-        if self.lifetimes.is_some() {
+        if let Some(lifetimes) = self.lifetimes() {
+            // Whether the service thread has come to say so or not.
+            lifetimes.slab_died();
+            self.reap(py);
             self.settle(py);
         } else if self.type_safe {
             // A cache that is gone has none.
@@ -153,6 +156,8 @@ impl Drop for Guarded {
     /// Every object holds a reference to its cache, so nothing is live and nobody is inside. What waits for a grace period
     /// was seen to by the finalizer; where it could not be, the cache stays.
     fn drop(&mut self) {
+        // There is no Python object any more that callbacks could be shown; they have had their chance.
+        self.lifetimes().inspect(|lifetimes| lifetimes.belongs_to_nobody());
         if !self.is_destroyed() && !self.type_safe && !self.waits() {
             // A cache that the core refuses to let go stays in its list, where `haybarn.slabinfo()` shows it.
             let _ = self.raw.destroy_alone();

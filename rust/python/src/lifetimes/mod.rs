@@ -65,7 +65,12 @@ impl Lifetimes {
         self.owner.publish(cache.as_ptr().expose_provenance() as u64);
     }
 
-    /// The cache as Python's object; `None` before it is made.
+    /// There is no Python object any more.
+    pub(crate) fn belongs_to_nobody(&self) {
+        self.owner.publish(0);
+    }
+
+    /// The cache as Python's object; `None` before it is made and when it is gone.
     pub(crate) fn owner<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let owner = std::ptr::with_exposed_provenance_mut(self.owner.read() as usize);
         // SAFETY: the cache outlives its core cache, in whose calls this is asked, and frees of its objects, each of which
