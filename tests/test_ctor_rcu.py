@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 
-from haybarn import KmemCache, SlabFlags
+import haybarn
+from haybarn import KmemCache, SlabFlags, rcu
 
 PATIENCE = 60
 
@@ -84,3 +87,140 @@ def test_churn(typed, in_threads):
     typed.cache.destroy()
     assert sorted(typed.gone) == sorted(typed.made)
     assert typed.payload.living() == 0
+
+
+def test_typed_caches_end_in_the_constructors_of_others(typed):
+    """There the destructor runs inside the constructor, and payloads end after it."""
+    made, gone = typed.made, typed.gone
+    caches = [typed.cache]
+    typed.cache = None
+
+    def ctor(obj):
+        if caches:
+            caches[0].free_bulk(caches[0].alloc_bulk(300))
+            caches[0].shrink()
+            caches.pop().destroy()
+            assert sorted(gone) == sorted(made)
+
+    outer = KmemCache("outer", 512, ctor=ctor)
+    outer.alloc().free()
+    assert made
+    outer.destroy()
+
+
+def test_free_rcu_keeps_payload_and_slot_until_the_grace_period_is_over(payload):
+    made, ends = [], []
+
+    def ctor(obj):
+        made.append(obj.address)
+        return payload()
+
+    cache = KmemCache("late", 512, ctor=ctor, dtor=lambda obj: ends.append(obj.address))
+    obj, other = cache.alloc(), cache.alloc()
+    first = weakref.ref(obj.payload)
+    with rcu.read_lock():
+        with memoryview(obj) as view:
+            view[:4] = b"read"
+            obj.free_rcu()
+            with pytest.raises(haybarn.UseAfterFreeError):
+                _ = obj.payload
+            assert bytes(view[:4]) == b"read"
+        other.free()
+        cache.shrink()
+        assert not ends or first() is not None
+    cache.rcu_barrier()
+    cache.shrink()
+    # Its slab may stay while it is partial.
+    cache.destroy()
+    assert first() is None
+    assert len(ends) == len(made)
+
+
+def test_free_rcu_of_all_and_then_the_end(payload, in_threads):
+    made, gone = [], []
+    cache = KmemCache(
+        "all-late",
+        512,
+        ctor=lambda obj: made.append(obj.address) or payload(),
+        dtor=lambda obj: gone.append(obj.address),
+    )
+
+    def body(index):
+        for _ in range(30):
+            for obj in cache.alloc_bulk(20 + index):
+                obj.free_rcu()
+
+    in_threads(body)
+    cache.destroy()
+    assert sorted(gone) == sorted(made)
+    assert payload.living() == 0
+
+
+@pytest.mark.parametrize("callback", ["ctor", "dtor"])
+def test_free_rcu_in_callbacks(callback):
+    stock = {}
+
+    def body(obj):
+        for objects in stock.values():
+            if objects:
+                objects.pop().free_rcu()
+
+    cache = KmemCache("own", 1024, **{callback: body})
+    other = KmemCache("other", 64, ctor=lambda obj: [], dtor=lambda obj: None)
+    plain = KmemCache("plain", 64)
+    stock = {name: of.alloc_bulk(30) for name, of in (("own", cache), ("other", other), ("plain", plain))}
+    cache.free_bulk(cache.alloc_bulk(300))
+    cache.shrink()
+    for objects in stock.values():
+        while objects:
+            objects.pop().free_rcu()
+    for of in (cache, other, plain):
+        of.rcu_barrier()
+        assert of.stats()["objects"] == 0
+        of.validate()
+        of.destroy()
+
+
+def test_a_cache_whose_last_reference_goes_in_a_read_section(payload):
+    made, gone = [], []
+    cache = KmemCache(
+        "in-section", 512, ctor=lambda obj: made.append(1) or payload(), dtor=lambda obj: gone.append(obj.payload)
+    )
+    for obj in cache.alloc_bulk(40):
+        obj.free_rcu()
+    del obj
+    with rcu.read_lock():
+        del cache
+        assert "in-section" in haybarn.caches()
+    wait_until(lambda: len(gone) == len(made))
+    gone.clear()
+    rcu.barrier()
+    wait_until(lambda: "in-section" not in haybarn.caches())
+
+
+@pytest.mark.parametrize("callback", ["ctor", "dtor"])
+def test_waiting_for_readers_in_callbacks(callback, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: seen.append(what.exc_value))
+    seen = []
+    plain = KmemCache("plain", 64)
+
+    def body(obj):
+        with rcu.read_lock():
+            pass
+        plain.alloc_bulk(3) if callback == "ctor" else None
+        rcu.call(lambda: seen.append("called"))
+        try:
+            plain.rcu_barrier()
+            obj.cache.rcu_barrier()
+        except haybarn.ReentryError as error:
+            seen.append(error)
+
+    cache = KmemCache("waits", 1024, **{callback: body})
+    cache.alloc().free()
+    cache.shrink()
+    rcu.barrier()
+    assert "called" in seen
+    assert all(isinstance(what, str | haybarn.ReentryError) for what in seen)
+    cache.destroy()
+    rcu.barrier()
+    plain.destroy()
