@@ -26,6 +26,7 @@ PLANTED = {
     "plant-no-grace-period": ("--scenario", "typesafe"),
     "plant-destruct-unowned": ("--scenario", "ctor"),
     "plant-recycle-by-first": ("--scenario", "typesafe"),
+    "plant-early-reclaim": ("--scenario", "rcu"),
 }
 
 

@@ -22,6 +22,7 @@ COUNTERS = (
     *("refill", "flush", "barn_get", "barn_put", "new_slab", "freed_slab", "drain", "drain_retry", "cas_fail"),
     *("reaped_slab", "prefill_fast", "prefill_slow", "prefill_oversize", "return_fast", "return_slow"),
     *("ctor_object", "dtor_object", "ctor_fail", "free_queued"),
+    *("free_rcu_sheaf", "free_rcu_sheaf_fail", "free_rcu_done"),
 )
 
 

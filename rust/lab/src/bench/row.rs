@@ -1,7 +1,7 @@
 //! What a row is.
 #![forbid(unsafe_code)]
 
-use super::blocks::Target;
+use super::blocks::{Kind, Target};
 use super::clock::Sample;
 use std::time::Duration;
 
@@ -23,4 +23,29 @@ pub trait Row: 'static {
     const ROUND: Duration = Duration::from_millis(1);
     /// Sets the row up for the target `T`.
     fn work<T: Target>() -> Result<Work, String>;
+}
+
+/// A target as a row sees it.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The target's name.
+    pub target: &'static str,
+    /// Its part in the comparison.
+    pub kind: Kind,
+    /// Sets the row up.
+    pub work: fn() -> Result<Work, String>,
+}
+
+/// A row with its targets.
+pub struct Rounds {
+    /// The row's name.
+    pub name: &'static str,
+    /// One line for the list of rows.
+    pub about: &'static str,
+    /// Pairs are counted in multiples of this.
+    pub step: u64,
+    /// How long a round should take.
+    pub round: Duration,
+    /// Every target, in the order of the tables.
+    pub entries: Vec<Entry>,
 }

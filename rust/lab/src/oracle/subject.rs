@@ -48,6 +48,10 @@ pub trait Subject: Send + Sync {
     }
     /// Does what the cache left for later, such as destructors.
     fn reap(&self) {}
+    /// How the cache frees after a grace period; none of an allocator that cannot.
+    fn deferred(&self) -> Option<&dyn Deferred> {
+        None
+    }
     /// Ends the cache; refused, and the cache stays usable, while objects are live.
     ///
     /// # Errors
@@ -86,6 +90,25 @@ pub trait Constructed {
     fn failed(&self) -> bool;
     /// Makes one construction in so many fail; 0 for none.
     fn fail_one_in(&self, n: u64);
+}
+
+/// A cache that can free an object after an RCU grace period (`haybarn::rcu`).
+pub trait Deferred {
+    /// Gives an object back after a grace period; false: there was no memory for it and the thread is in a read section, the
+    /// object is the caller's.
+    ///
+    /// # Safety
+    /// As [`Subject::free`], but readers may look at the object until their sections end.
+    unsafe fn free_rcu(&self, object: NonNull<u8>) -> bool;
+    /// As [`Deferred::free_rcu`], for all of them or none.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn free_rcu_bulk(&self, objects: &mut [*mut u8]) -> bool;
+    /// Waits until what was given before is free.
+    fn barrier(&self);
+    /// Objects that wait.
+    fn pending(&self) -> u64;
 }
 
 /// The counters that a run reports, by their names in its JSON.
@@ -129,11 +152,17 @@ pub enum Counter {
     CtorFailed,
     /// Frees that waited for the end of a callback.
     QueuedFree,
+    /// Objects that `free_rcu` put on a CPU's rcu sheaf.
+    RcuSheaf,
+    /// Objects of `free_rcu` that went into loose batches.
+    RcuLoose,
+    /// Objects of `free_rcu` whose grace period is over.
+    RcuDone,
 }
 
 impl Counter {
     /// Every counter, in the order of the report.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Refill,
         Self::Flush,
         Self::BarnGet,
@@ -153,6 +182,9 @@ impl Counter {
         Self::Destructed,
         Self::CtorFailed,
         Self::QueuedFree,
+        Self::RcuSheaf,
+        Self::RcuLoose,
+        Self::RcuDone,
     ];
 
     /// The name in tables and JSON.
@@ -178,6 +210,9 @@ impl Counter {
             Self::Destructed => "dtor_object",
             Self::CtorFailed => "ctor_fail",
             Self::QueuedFree => "free_queued",
+            Self::RcuSheaf => "free_rcu_sheaf",
+            Self::RcuLoose => "free_rcu_sheaf_fail",
+            Self::RcuDone => "free_rcu_done",
         }
     }
 }

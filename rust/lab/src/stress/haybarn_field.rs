@@ -4,7 +4,7 @@ use super::constructed::Construction;
 use super::field::{CacheSpec, Field, NoCache};
 use super::platform;
 use super::rng::Rng;
-use crate::oracle::subject::{Constructed, Counter, Identity};
+use crate::oracle::subject::{Constructed, Counter, Deferred, Identity};
 use crate::oracle::{Aside, Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::{
@@ -146,7 +146,7 @@ impl HaybarnCache {
         let gone = net(&[Stat::AllocPrefilled, Stat::SheafReturnObjects], &[]);
         identities.push(Identity { what: "objects of prefilled sheaves", there: gone, counted: set_aside });
         if self.counts_hits {
-            let come = [Stat::SheafRefill, Stat::FreeFastpath];
+            let come = [Stat::SheafRefill, Stat::FreeFastpath, Stat::FreeRcuDone];
             let counted = net(&come, &[Stat::SheafFlush, Stat::AllocFastpath, Stat::AllocPrefilled]);
             let there = stats.in_sheaves + stats.in_prefilled;
             identities.push(Identity { what: "objects in sheaves", there, counted });
@@ -215,7 +215,8 @@ impl Subject for HaybarnCache {
         let hits = self.counts_hits.then(|| {
             let taken = [Stat::AllocFastpath, Stat::AllocSlowpath, Stat::AllocPrefilled];
             let allocs = taken.iter().map(|&stat| stats.get(stat)).sum();
-            (allocs, stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath))
+            let by_rcu = stats.get(Stat::FreeRcuSheaf) + stats.get(Stat::FreeRcuSheafFail);
+            (allocs, stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath) + by_rcu)
         });
         let queued = self.construction.as_ref().map_or(0, Construction::queued);
         let counters = Counters::read(|counter| match counter {
@@ -235,6 +236,10 @@ impl Subject for HaybarnCache {
 
     fn reap(&self) {
         self.cache.reap();
+    }
+
+    fn deferred(&self) -> Option<&dyn Deferred> {
+        Some(self)
     }
 
     unsafe fn destroy(&self) -> Result<(), String> {
@@ -262,6 +267,26 @@ impl Aside for Prefilled {
     }
 }
 
+impl Deferred for HaybarnCache {
+    unsafe fn free_rcu(&self, object: NonNull<u8>) -> bool {
+        // SAFETY: the caller's promise is the callee's condition.
+        unsafe { self.cache.free_rcu(object) }.is_ok()
+    }
+
+    unsafe fn free_rcu_bulk(&self, objects: &mut [*mut u8]) -> bool {
+        // SAFETY: the caller's promise is the callee's condition.
+        unsafe { self.cache.free_rcu_bulk(objects) }.is_ok()
+    }
+
+    fn barrier(&self) {
+        self.cache.rcu_barrier().expect("outside of read sections");
+    }
+
+    fn pending(&self) -> u64 {
+        self.cache.rcu_pending()
+    }
+}
+
 /// The core's counter behind a counter of the report.
 fn stat(counter: Counter) -> Stat {
     match counter {
@@ -284,5 +309,8 @@ fn stat(counter: Counter) -> Stat {
         Counter::PrefillOversize => Stat::SheafPrefillOversize,
         Counter::ReturnFast => Stat::SheafReturnFast,
         Counter::ReturnSlow => Stat::SheafReturnSlow,
+        Counter::RcuSheaf => Stat::FreeRcuSheaf,
+        Counter::RcuLoose => Stat::FreeRcuSheafFail,
+        Counter::RcuDone => Stat::FreeRcuDone,
     }
 }

@@ -11,6 +11,7 @@ mod churn;
 mod constructed;
 mod create_destroy;
 mod ctor;
+mod deferred;
 mod field;
 mod fork;
 mod haybarn_field;
@@ -21,6 +22,7 @@ mod needs;
 mod pace;
 mod platform;
 mod prefill;
+mod rcu;
 mod remote;
 mod report;
 mod rng;
@@ -52,6 +54,7 @@ pub const SCENARIOS: &[Scenario] = &[
     create_destroy::SCENARIO,
     typesafe::SCENARIO,
     ctor::SCENARIO,
+    rcu::SCENARIO,
     fork::SCENARIO,
     prefill::SCENARIO,
 ];

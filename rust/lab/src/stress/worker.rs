@@ -243,8 +243,16 @@ impl Worker<'_> {
         Some(unsafe { Held::new(object, tag, watched.id()) })
     }
 
+    /// Takes an object back that the allocator would not have.
+    pub(super) fn part_not(&self, watched: &Watched, held: &Held) {
+        let address = held.object().as_ptr() as usize;
+        if self.claims.claim(address, watched.size()).is_err() {
+            self.report(Kind::HandedOutTwice, watched, address, "a refused object to stay ours".into(), "not".into());
+        }
+    }
+
     /// Lets go of an object that is about to be freed.
-    fn part(&mut self, watched: &Watched, held: &Held) {
+    pub(super) fn part(&mut self, watched: &Watched, held: &Held) {
         self.inspect(watched, held);
         self.inspect_state(watched, held.object());
         let address = held.object().as_ptr() as usize;

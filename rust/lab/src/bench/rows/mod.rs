@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::blocks::{Kind, Target};
-use super::row::{Row, Work};
+use super::row::Row;
+pub use super::row::{Entry, Rounds};
 use super::targets::{self, Visitor};
 use std::time::Duration;
 
 mod ctor;
 mod fifo1000;
+mod free_rcu;
 mod lifo1000;
 mod mixed;
 mod pair_call;
@@ -15,31 +17,6 @@ mod pair_inlined;
 mod random1000;
 mod remote_ring;
 pub mod threads64;
-
-/// A target as a row sees it.
-#[derive(Clone, Copy)]
-pub struct Entry {
-    /// The target's name.
-    pub target: &'static str,
-    /// Its part in the comparison.
-    pub kind: Kind,
-    /// Sets the row up.
-    pub work: fn() -> Result<Work, String>,
-}
-
-/// A row with its targets.
-pub struct Rounds {
-    /// The row's name.
-    pub name: &'static str,
-    /// One line for the list of rows.
-    pub about: &'static str,
-    /// Pairs are counted in multiples of this.
-    pub step: u64,
-    /// How long a round should take.
-    pub round: Duration,
-    /// Every target, in the order of the tables.
-    pub entries: Vec<Entry>,
-}
 
 /// Every row that is measured in rounds, in the order of the tables.
 #[must_use]
@@ -59,6 +36,7 @@ pub fn rounds() -> Vec<Rounds> {
             round: Duration::from_millis(1),
             entries: ctor::TARGETS.map(|(target, kind, work)| Entry { target, kind, work }).to_vec(),
         },
+        free_rcu::row(),
     ]
 }
 

@@ -160,6 +160,36 @@ impl Blocks for One {
     }
 }
 
+impl One {
+    /// Adds `count` new blocks to `live`.
+    pub fn fill(&self, live: &mut Vec<Block<Self>>, count: usize) {
+        live.extend((0..count).map(|n| {
+            let block = self.alloc();
+            block.write(n as u64);
+            block
+        }));
+    }
+
+    /// Frees them.
+    pub fn free_all(&self, live: &mut Vec<Block<Self>>) {
+        live.drain(..).for_each(|block| self.free(block));
+    }
+
+    /// Frees them after a grace period, and waits until they are free.
+    ///
+    /// # Panics
+    /// In a read section.
+    pub fn free_all_rcu(&self, live: &mut Vec<Block<Self>>) {
+        for block in live.drain(..) {
+            if let Some(address) = NonNull::new(block.into_raw()) {
+                // SAFETY: as in `free`; nobody reads it.
+                unsafe { self.0.free_rcu(address) }.expect("no read section");
+            }
+        }
+        self.0.rcu_barrier().expect("no read section");
+    }
+}
+
 /// A cache for each class, chosen by size as kmalloc does.
 #[derive(Clone)]
 pub struct Classes([RawCache; CLASSES.len()]);

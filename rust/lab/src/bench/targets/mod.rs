@@ -3,7 +3,7 @@
 use super::blocks::Target;
 
 mod control;
-mod haybarn_dynamic;
+pub mod haybarn_dynamic;
 mod haybarn_static;
 #[cfg(feature = "peers")]
 mod jemalloc;
