@@ -21,6 +21,9 @@ pub(crate) mod pages;
 #[cfg(not(loom))]
 mod percpu;
 pub mod rcu;
+#[cfg(all(test, loom))]
+#[path = "cache/rcu_free_models.rs"]
+mod rcu_free_models;
 #[cfg(not(loom))]
 pub mod service;
 mod sheaf;
