@@ -7,6 +7,7 @@
 //! | `wait` | waiting and polling |
 //! | `stall` | reports of readers that stay |
 //! | `queue`, `pending`, `callbacks` | callbacks and the barrier |
+//! | `turnstile`, `seat` | short visits that somebody else may want to end, and count |
 //! | `domain`, `guard`, `counts` | the process's one instance, a section as a value, counters |
 //!
 //! ```
@@ -44,10 +45,12 @@ mod pending;
 #[cfg(any(not(loom), test))]
 mod queue;
 mod record;
+mod seat;
 #[cfg(not(loom))]
 mod stall;
 #[cfg(not(loom))]
 mod table;
+mod turnstile;
 #[cfg(not(loom))]
 mod wait;
 
@@ -65,6 +68,8 @@ pub use local::{is_reading, read_lock_raw, read_unlock_raw};
 pub use pending::Flush;
 #[cfg(not(loom))]
 pub use stall::{set_stall_timeout, stall_timeout};
+#[cfg(not(loom))]
+pub use turnstile::{Kind, Turnstile, Visit};
 #[cfg(not(loom))]
 pub use wait::{Cookie, cond_synchronize, get_state, poll_state, synchronize};
 #[cfg(not(loom))]

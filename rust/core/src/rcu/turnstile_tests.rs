@@ -1,0 +1,89 @@
+use super::*;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
+
+const CLOSED: u64 = 1;
+
+#[test]
+fn a_pass_counts_what_it_did_and_a_flag_bars_it() {
+    let gate = Turnstile::new();
+    assert_eq!(gate.pass(Kind::Enter, || ("in", true)), Some("in"));
+    assert_eq!(gate.pass(Kind::Enter, || ("nothing", false)), Some("nothing"));
+    assert_eq!(gate.pass(Kind::Leave, || ((), true)), Some(()));
+    assert_eq!(gate.done(), [1, 1]);
+    gate.change(CLOSED, 0);
+    assert_eq!(gate.pass(Kind::Enter, || unreachable!("barred") as ((), bool)), None);
+    gate.change(2, CLOSED);
+    assert_eq!(gate.flags(), 2);
+    gate.change(0, 2);
+    assert_eq!(gate.pass(Kind::Leave, || ((), true)), Some(()));
+    assert_eq!(gate.done(), [1, 2]);
+}
+
+#[test]
+fn visits_lie_inside_one_another_and_are_seen() {
+    let gate = Turnstile::new();
+    assert!(gate.is_empty());
+    let (outer, flags) = gate.visit(Kind::Enter);
+    assert_eq!(flags, 0);
+    gate.change(CLOSED, 0);
+    let (inner, flags) = gate.visit(Kind::Leave);
+    assert_eq!(flags, CLOSED);
+    inner.count(7);
+    drop(inner);
+    assert!(!gate.is_empty());
+    drop(outer);
+    assert!(gate.is_empty());
+    assert_eq!(gate.done(), [0, 7]);
+    let (_left_in_the_parent, _) = gate.visit(Kind::Enter);
+    gate.forget_visits();
+    assert!(gate.is_empty());
+    core::mem::forget(_left_in_the_parent);
+}
+
+/// More threads than seats of their own: the rest share.
+#[test]
+fn nobody_is_inside_with_the_owner_and_every_count_is_there() {
+    let threads = OWN + 4;
+    let gate = Arc::new(Turnstile::new());
+    let (alone, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (start, stop) = (Arc::new(Barrier::new(threads + 1)), Arc::new(AtomicBool::new(false)));
+    let passers: Vec<_> = (0..threads)
+        .map(|_| {
+            let (gate, alone, seen) = (gate.clone(), alone.clone(), seen.clone());
+            let (start, stop) = (start.clone(), stop.clone());
+            std::thread::spawn(move || {
+                start.wait();
+                let mut done = 0;
+                while !stop.load(Relaxed) {
+                    let passed = gate.pass(Kind::Enter, || {
+                        seen.fetch_add(u64::from(alone.load(Relaxed)), Relaxed);
+                        ((), true)
+                    });
+                    done += u64::from(passed.is_some());
+                    if passed.is_none() {
+                        std::thread::yield_now();
+                    }
+                }
+                done
+            })
+        })
+        .collect();
+    start.wait();
+    for _ in 0..40 {
+        gate.change(CLOSED, 0);
+        while !gate.is_empty() {
+            std::thread::yield_now();
+        }
+        alone.store(true, Relaxed);
+        std::hint::spin_loop();
+        alone.store(false, Relaxed);
+        gate.change(0, CLOSED);
+        std::thread::yield_now();
+    }
+    stop.store(true, Relaxed);
+    let done: u64 = passers.into_iter().map(|passer| passer.join().unwrap()).sum();
+    assert_eq!(seen.load(Relaxed), 0, "a visit went on while somebody was alone");
+    assert_eq!(gate.done(), [done, 0]);
+    assert!(done > 0);
+}
