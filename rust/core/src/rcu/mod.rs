@@ -67,6 +67,8 @@ pub use local::{is_reading, read_lock_raw, read_unlock_raw};
 #[cfg(not(loom))]
 pub use pending::Flush;
 #[cfg(not(loom))]
+pub use seat::{Watched, watch_thread};
+#[cfg(not(loom))]
 pub use stall::{set_stall_timeout, stall_timeout};
 #[cfg(not(loom))]
 pub use turnstile::{Kind, Turnstile, Visit};

@@ -3,6 +3,10 @@
 
 use super::turnstile::{OWN, SEATS};
 
+/// Beside the index: the thread passes nowhere.
+const WATCHED: u8 = 1 << 7;
+const _: () = assert!(SEATS <= WATCHED as usize && (WATCHED as usize).is_multiple_of(SEATS));
+
 /// Which words of a turnstile a thread writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seat(u8);
@@ -23,12 +27,18 @@ impl Seat {
     pub fn is_own(self) -> bool {
         usize::from(self.0) < OWN
     }
+
+    /// Whether the thread that sits here is to pass nowhere: a shared seat all the same, so that it costs nobody a test.
+    pub fn is_watched(self) -> bool {
+        self.0 & WATCHED != 0
+    }
 }
 
 #[cfg(not(loom))]
 mod of_thread {
-    use super::{OWN, SEATS, Seat};
+    use super::{OWN, SEATS, Seat, WATCHED};
     use crate::sync::Published;
+    use core::marker::PhantomData;
     use std::cell::Cell;
 
     /// One bit per seat of its own that a thread has.
@@ -89,12 +99,33 @@ mod of_thread {
         }
     }
 
+    /// Until it is dropped, the thread passes no turnstile; visits are as ever.
+    #[derive(Debug)]
+    #[must_use]
+    pub struct Watched {
+        before: u8,
+        _of_thread: PhantomData<*const ()>,
+    }
+
+    /// Watches the calling thread. For the time of a callback that must not use short ways. May be done again inside.
+    pub fn watch_thread() -> Watched {
+        Watched { before: MINE.replace(WATCHED | OWN as u8), _of_thread: PhantomData }
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            MINE.set(self.before);
+        }
+    }
+
     /// In the child of a fork one thread is left.
     pub(in crate::rcu) fn in_child() {
-        let mine = MINE.get();
-        TAKEN.publish(if usize::from(mine) < OWN { 1 << mine } else { 0 });
+        let mine = OWNED.try_with(|owned| owned.0.get()).ok().flatten();
+        TAKEN.publish(mine.map_or(0, |seat| 1 << seat.index()));
     }
 }
 
 #[cfg(not(loom))]
 pub(super) use of_thread::in_child;
+#[cfg(not(loom))]
+pub use of_thread::{Watched, watch_thread};

@@ -54,6 +54,12 @@ pub struct Visit<'t> {
 }
 
 impl Visit<'_> {
+    /// The word that shows the visit: which one says whose visits [`Turnstile::forget_visits`] is to keep.
+    #[must_use]
+    pub fn word(&self) -> &Published {
+        self.word
+    }
+
     /// Counts `n` things done.
     pub fn count(&self, n: u64) {
         add(self.word, self.own, n.wrapping_mul(DONE));
@@ -92,7 +98,7 @@ impl Turnstile {
     ) -> Option<R> {
         let word = &self.words[seat.index()].0[kind as usize];
         if !seat.is_own() {
-            return self.pass_shared(word, sides, visit);
+            return if seat.is_watched() { None } else { self.pass_shared(word, sides, visit) };
         }
         // The seat's owner alone stores here.
         let seen = word.read();
@@ -157,10 +163,11 @@ impl Turnstile {
             .map(|kind| self.words.iter().map(|seat| seat.0[kind as usize].read() >> DONE_AT).sum())
     }
 
-    /// In the child of a fork the other threads are gone, and with them their visits.
-    pub fn forget_visits(&self) {
+    /// In the child of a fork the other threads are gone, and with them their visits; `mine` says how many of those in a
+    /// word are the calling thread's.
+    pub fn forget_visits(&self, mine: impl Fn(&Published) -> u64) {
         for word in self.words.iter().flat_map(|seat| &seat.0) {
-            word.publish(word.read() & !VISITS);
+            word.publish(word.read() & !VISITS | mine(word));
         }
     }
 }

@@ -36,9 +36,26 @@ fn visits_lie_inside_one_another_and_are_seen() {
     assert!(gate.is_empty());
     assert_eq!(gate.done(), [0, 7]);
     let (_left_in_the_parent, _) = gate.visit(Kind::Enter);
-    gate.forget_visits();
+    gate.forget_visits(|_| 0);
     assert!(gate.is_empty());
     core::mem::forget(_left_in_the_parent);
+}
+
+#[test]
+fn a_watched_thread_passes_nowhere_and_visits_everywhere() {
+    let gate = Turnstile::new();
+    let (outer, _) = gate.visit(Kind::Enter);
+    {
+        let _watched = super::super::watch_thread();
+        let _again = super::super::watch_thread();
+        assert_eq!(gate.pass(Kind::Enter, || ((), true)), None);
+        gate.visit(Kind::Enter).0.count(2);
+    }
+    outer.count(1);
+    drop(outer);
+    assert_eq!(gate.pass(Kind::Enter, || ((), true)), Some(()));
+    assert!(gate.is_empty());
+    assert_eq!(gate.done(), [4, 0]);
 }
 
 /// More threads than seats of their own: the rest share.

@@ -65,7 +65,7 @@ unsafe fn allocate() -> Option<NonNull<SlabObject>> {
 /// in a destructor.
 pub(crate) struct Watched {
     #[cfg(Py_GIL_DISABLED)]
-    before: usize,
+    _gate: crate::gate::Watched,
 }
 
 /// Starts to watch this thread.
@@ -78,7 +78,7 @@ pub(crate) fn watch(py: Python<'_>) -> Watched {
 /// Starts to watch this thread.
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) fn watch(_: Python<'_>) -> Watched {
-    Watched { before: crate::gate::look_at_thread() }
+    Watched { _gate: crate::gate::look_at_thread() }
 }
 
 /// In the child of a fork: other threads' destructors do not end any more.
@@ -87,13 +87,11 @@ pub(crate) fn reset_after_fork(_py: Python<'_>) {
     kept::reset(_py, inside::dtors());
 }
 
+#[cfg(not(Py_GIL_DISABLED))]
 impl Drop for Watched {
     fn drop(&mut self) {
-        #[cfg(not(Py_GIL_DISABLED))]
         // SAFETY: made by `watch`, and dropped where it was made: in a call of the core's, attached.
         kept::show(unsafe { Python::assume_attached() });
-        #[cfg(Py_GIL_DISABLED)]
-        crate::gate::look_away(self.before);
     }
 }
 
