@@ -89,7 +89,7 @@ impl Words {
 
     pub(super) fn forget_stays(&self, mine: impl Fn(&Published) -> u64) {
         for word in &self.0 {
-            word.publish(word.read() & !CALLS | mine(word) * CALL);
+            word.publish((word.read() & !CALLS) | (mine(word) * CALL));
         }
     }
 

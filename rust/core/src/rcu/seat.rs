@@ -1,7 +1,9 @@
 //! A thread's seat at every turnstile: one of its own while there are any, else a shared one.
 #![forbid(unsafe_code)]
 
-use super::turnstile::{OWN, SEATS};
+/// Seats of one thread each, and all seats.
+pub(super) const OWN: usize = if cfg!(loom) { 1 } else { 24 };
+pub(super) const SEATS: usize = if cfg!(loom) { 2 } else { 32 };
 
 /// Beside the index: the thread passes nowhere.
 const WATCHED: u8 = 1 << 7;

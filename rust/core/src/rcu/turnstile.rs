@@ -1,7 +1,7 @@
 //! Keeps short visits apart from whoever wants to be alone, and counts what they did, without an atomic read-modify-write.
 //!
 //! A visitor's side is two plain stores and a load of a line that nobody writes; who wants to be alone pays for both sides'
-//! fences, as a grace period does. Each thread has a seat of its own, of which the first [`OWN`] are no other thread's; later threads
+//! fences, as a grace period does. Each thread has a seat of its own, of which the first 24 are no other thread's; later threads
 //! share the rest and pay for it with atomic additions.
 //!
 //! ```text
@@ -13,12 +13,8 @@
 #![forbid(unsafe_code)]
 
 use super::grace::Platform;
-use super::seat::Seat;
+use super::seat::{SEATS, Seat};
 use crate::sync::{Published, Sides};
-
-/// Seats of one thread each, and all seats.
-pub(super) const OWN: usize = if cfg!(loom) { 1 } else { 24 };
-pub(super) const SEATS: usize = if cfg!(loom) { 2 } else { 32 };
 
 /// One visit that is going on.
 const VISIT: u64 = 1;
@@ -167,7 +163,7 @@ impl Turnstile {
     /// word are the calling thread's.
     pub fn forget_visits(&self, mine: impl Fn(&Published) -> u64) {
         for word in self.words.iter().flat_map(|seat| &seat.0) {
-            word.publish(word.read() & !VISITS | mine(word));
+            word.publish((word.read() & !VISITS) | mine(word));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Models of the turnstile: a visitor against one who wants to be alone, on an own seat and on a shared one.
 #![forbid(unsafe_code)]
 
+use super::super::seat::OWN;
 use super::*;
 use crate::sync::Bug;
 use loom::cell::Cell;

@@ -1,5 +1,6 @@
+use super::super::seat::OWN;
 use super::*;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use crate::sync::Counter;
 use std::sync::{Arc, Barrier};
 
 const CLOSED: u64 = 1;
@@ -63,8 +64,8 @@ fn a_watched_thread_passes_nowhere_and_visits_everywhere() {
 fn nobody_is_inside_with_the_owner_and_every_count_is_there() {
     let threads = OWN + 4;
     let gate = Arc::new(Turnstile::new());
-    let (alone, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let (start, stop) = (Arc::new(Barrier::new(threads + 1)), Arc::new(AtomicBool::new(false)));
+    let (alone, seen) = (Arc::new(Counter::new()), Arc::new(Counter::new()));
+    let (start, stop) = (Arc::new(Barrier::new(threads + 1)), Arc::new(Counter::new()));
     let passers: Vec<_> = (0..threads)
         .map(|_| {
             let (gate, alone, seen) = (gate.clone(), alone.clone(), seen.clone());
@@ -72,9 +73,9 @@ fn nobody_is_inside_with_the_owner_and_every_count_is_there() {
             std::thread::spawn(move || {
                 start.wait();
                 let mut done = 0;
-                while !stop.load(Relaxed) {
+                while stop.get() == 0 {
                     let passed = gate.pass(Kind::Enter, || {
-                        seen.fetch_add(u64::from(alone.load(Relaxed)), Relaxed);
+                        seen.add(alone.get());
                         ((), true)
                     });
                     done += u64::from(passed.is_some());
@@ -92,15 +93,15 @@ fn nobody_is_inside_with_the_owner_and_every_count_is_there() {
         while !gate.is_empty() {
             std::thread::yield_now();
         }
-        alone.store(true, Relaxed);
+        alone.set(1);
         std::hint::spin_loop();
-        alone.store(false, Relaxed);
+        alone.set(0);
         gate.change(0, CLOSED);
         std::thread::yield_now();
     }
-    stop.store(true, Relaxed);
+    stop.set(1);
     let done: u64 = passers.into_iter().map(|passer| passer.join().unwrap()).sum();
-    assert_eq!(seen.load(Relaxed), 0, "a visit went on while somebody was alone");
+    assert_eq!(seen.get(), 0, "a visit went on while somebody was alone");
     assert_eq!(gate.done(), [done, 0]);
     assert!(done > 0);
 }

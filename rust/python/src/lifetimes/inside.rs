@@ -119,6 +119,7 @@ pub(crate) fn in_dtor() -> bool {
 }
 
 /// How many destructors it is inside of.
+#[cfg(not(Py_GIL_DISABLED))]
 pub(crate) fn dtors() -> usize {
     count(|entry| entry.what == In::Dtor) as usize
 }
