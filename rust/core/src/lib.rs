@@ -34,8 +34,9 @@ pub mod sync;
 #[cfg(not(loom))]
 pub use cache::{
     AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheStats, CtorBox, CtorCache,
-    CtorError, DtorMode, Hooks, Info, KmemCache, Level, ObjIndex, Owned, Owner, Prefilled, RawCache, RawPrefilled,
-    Retain, StaticBox, StaticCache, StaticPrefilled, failing_source, kfree_rcu, take_ctor_error,
+    CtorError, DtorMode, Handle, Hooks, Info, KmemCache, Level, ObjIndex, Owned, Owner, Prefilled, RawCache,
+    RawPrefilled, Retain, StaticBox, StaticCache, StaticPrefilled, TypesafeBox, TypesafeCache, failing_source,
+    kfree_rcu, take_ctor_error,
 };
 #[cfg(not(loom))]
 pub use error::{Error, LiveObject};

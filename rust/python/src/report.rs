@@ -22,6 +22,7 @@ pub(crate) fn stats<'py>(py: Python<'py>, found: &Stats) -> PyResult<Bound<'py, 
     dict.set_item("total_objects", found.core.total_objects)?;
     dict.set_item("slabs", found.core.slabs)?;
     dict.set_item("partial", found.core.partial)?;
+    dict.set_item("dead_slabs", found.core.dead_slabs)?;
     dict.set_item("in_sheaves", found.core.in_sheaves)?;
     dict.set_item("prefilled", found.core.prefilled)?;
     dict.set_item("in_prefilled", found.core.in_prefilled)?;

@@ -52,14 +52,15 @@ pub struct CtorCache<T, E> {
 }
 
 impl<T: Send + 'static, E: Send + 'static> CtorCache<T, E> {
-    /// Makes a cache in the process's arena. `args.align` is raised to `T`'s; `args.hooks` and `args.private_bytes` are none.
+    /// Makes a cache in the process's arena. `args.align` is raised to `T`'s; `args.hooks`, `args.private_bytes`
+    /// and `args.freeptr_offset` are none.
     ///
     /// `ctor` makes the value of each object of a new slab, on the thread whose allocation needed the slab, with no lock held.
     /// Inside, it does not allocate from the same cache; nor does `T`'s `Drop` allocate from any. See
     /// [`Hooks`] for what is refused and what waits.
     ///
     /// # Errors
-    /// As [`RawCache::create`]; [`Error::BadArgument`] for a type of size 0 and for hooks.
+    /// As [`RawCache::create`]; [`Error::BadArgument`] for a type of size 0, for hooks and for a `freeptr_offset`.
     pub fn create(
         name: &str,
         args: &CacheArgs,
@@ -84,6 +85,12 @@ impl<T: Send + 'static, E: Send + 'static> CtorCache<T, E> {
     }
 
     fn with(arena: &'static Arena, name: &str, args: &CacheArgs, hooks: impl Hooks + 'static) -> Result<Self, Error> {
+        if let Some(offset) = args.freeptr_offset {
+            let (argument, legal) =
+                ("freeptr_offset", "none: it would lie on the value, which lives in free objects too");
+            let (cache, value) = (name.to_owned(), offset.to_string());
+            return Err(Error::BadArgument { cache, argument, value, legal: legal.to_owned() });
+        }
         let args = CacheArgs { hooks: Some(Arc::new(hooks)), ..for_type::<T>(name, args)? };
         Ok(Self { raw: RawCache::create(arena, name, size_of::<T>(), &args)?, objects: PhantomData })
     }

@@ -53,6 +53,7 @@ mod shrink;
 mod slabs;
 mod stack;
 mod typed;
+mod typesafe;
 mod undertaker;
 
 pub use arena::{Arena, ArenaConfig, failing_source};
@@ -70,6 +71,7 @@ pub use prefill::RawPrefilled;
 pub use raw::RawCache;
 pub use retain::Retain;
 pub use typed::{CacheBox, KmemCache};
+pub use typesafe::{Handle, TypesafeBox, TypesafeCache};
 
 #[cfg(all(test, shuttle))]
 mod construct_models;
