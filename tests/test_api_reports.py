@@ -25,6 +25,7 @@ def test_info():
     assert info["backend"] in {"rseq", "locked", "virtual"}
     assert info["cpus"] >= 1
     assert info["nodes"] >= 1
+    assert info["rcu_reader_fence"] in {"none (membarrier by who waits)", "full (membarrier refused)"}
 
 
 def test_slabinfo_is_version_2_1():

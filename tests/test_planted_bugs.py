@@ -27,6 +27,17 @@ def test_a_planted_bug_is_caught(feature: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize("feature", planted.RCU)
+def test_a_planted_bug_of_rcu_is_caught(feature: str) -> None:
+    assert planted.rcu_caught(feature)
+
+
+@pytest.mark.campaign
+def test_rcu_without_a_bug_passes_as_long_a_run() -> None:
+    assert planted.rcu_caught("") is None
+
+
+@pytest.mark.campaign
 @pytest.mark.parametrize("backend", ["locked", "virtual"])
 def test_reuse_while_listed_is_caught_without_rseq_too(backend: str) -> None:
     program = planted.build("plant-reuse-listed")

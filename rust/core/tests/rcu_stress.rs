@@ -6,8 +6,8 @@
 
 use haybarn::rcu;
 use haybarn::sync::{Counter, Published};
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 const READERS: usize = 3;
@@ -16,9 +16,9 @@ const PLACES: usize = 4;
 /// Nodes of each updater.
 const NODES: usize = 64;
 const POISON: u64 = 0xdead;
-/// Lines that readers dirty before they enter, so that their entry waits in the store buffer behind misses: what hides a
-/// reader from a scan that has no membarrier.
-const COLD: usize = 1 << 15;
+/// Lines that the reader of the second test dirties before it enters, so that its entry waits in the store buffer behind
+/// misses: what hides a reader from a scan that has no membarrier. More than caches hold.
+const COLD: usize = 1 << 20;
 
 #[derive(Default)]
 struct Node([Counter; 8]);
@@ -41,24 +41,21 @@ struct World {
 
 impl World {
     fn read_for_a_while(&self, reader: usize) {
-        let cold: Vec<[Counter; 8]> = (0..COLD).map(|_| Default::default()).collect();
         let mut state = reader as u64 + 1;
         while self.busy.get() > 0 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let at = (state >> 40) as usize;
-            for n in 0..(state >> 37 & 7) as usize {
-                cold[(at + n * 611) % COLD][0].set(state);
-            }
             let _section = rcu::read_lock();
             let node = &self.nodes[self.places[at % PLACES].read() as usize];
-            for _ in 0..1 + (state >> 34 & 7) * 8 {
+            // Short sections race with scans, long ones outlast them: now and then another thread has the CPU in the middle.
+            let looks = if state >> 58 & 3 == 0 { 1 << 12 } else { 1 + (state >> 34 & 7) * 8 };
+            for look in 0..looks {
+                if look == looks / 2 && state >> 60 == 0 {
+                    thread::yield_now();
+                }
                 if node.0.iter().any(|word| word.get() == POISON) {
                     self.violations.add(1);
                 }
-            }
-            if state >> 60 == 0 {
-                // A section that others have to wait for.
-                thread::yield_now();
             }
             self.sections.add(1);
         }
@@ -115,9 +112,17 @@ fn calls_and_waits_at_a_barrier(world: &Arc<World>, nodes: Vec<usize>) {
     }
 }
 
+/// One at a time: each wants the CPUs, and a period waits for all readers of the process.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn rounds(usual: usize) -> usize {
+    std::env::var("HAYBARN_RCU_ROUNDS").map_or(usual, |text| text.parse().unwrap())
+}
+
 #[test]
 fn nobody_reads_what_was_reused() {
-    let rounds = std::env::var("HAYBARN_RCU_ROUNDS").map_or(500, |text| text.parse().unwrap());
+    let _alone = TURN.lock();
+    let rounds = rounds(200);
     let ways: [Waits; PLACES] = [synchronizes, polls, calls_back, calls_and_waits_at_a_barrier];
     let world = Arc::new(World {
         nodes: (0..PLACES * NODES).map(|_| Node::default()).collect(),
@@ -153,4 +158,49 @@ fn nobody_reads_what_was_reused() {
         world.sections.get() > 0 && stats.grace_periods > 0 && stats.callbacks_run >= 2 * rounds as u64,
         "{stats:?}"
     );
+}
+
+/// One reader whose entries are slow to show, and one updater that does not hesitate.
+#[test]
+fn an_entry_that_waits_in_the_store_buffer_is_seen() {
+    let _alone = TURN.lock();
+    let rounds = rounds(200);
+    let nodes: Vec<Node> = (0..NODES).map(|_| Node::default()).collect();
+    let (place, done, violations, sections) = (Published::new(0), Published::new(0), Counter::new(), Counter::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let cold: Vec<[Counter; 8]> = (0..COLD).map(|_| Default::default()).collect();
+            let mut state = 1u64;
+            while done.read() == 0 {
+                let mut at = 0;
+                for _ in 0..80 {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    at = (state >> 40) as usize % COLD;
+                    cold[at][0].set(state);
+                }
+                let _section = rcu::read_lock();
+                let node = &nodes[place.read() as usize];
+                sections.add(1);
+                violations.add(u64::from((0..2000 + at % 2000).any(|_| node.0[0].get() == POISON)));
+            }
+        });
+        while sections.get() == 0 {
+            thread::yield_now();
+        }
+        for round in 0..rounds * 200 {
+            let fresh = (round + 1) % NODES;
+            nodes[fresh].fill(fresh as u64);
+            let old = place.read() as usize;
+            place.publish(fresh as u64);
+            let cookie = rcu::get_state();
+            // The reader may be waiting for this CPU.
+            while !rcu::poll_state(cookie) && !(0..100).any(|_| rcu::poll_state(cookie)) {
+                thread::yield_now();
+            }
+            nodes[old].fill(POISON);
+        }
+        done.publish(1);
+    });
+    println!("{} sections", sections.get());
+    assert_eq!(violations.get(), 0, "readers met poison inside their sections");
 }

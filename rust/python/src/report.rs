@@ -71,6 +71,7 @@ pub(crate) fn info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("used_bytes", found.used)?;
     dict.set_item("dirty_free_bytes", found.dirty_free)?;
     dict.set_item("metadata_bytes", found.metadata)?;
+    dict.set_item("rcu_reader_fence", haybarn::rcu::reader_fence())?;
     dict.set_item("fault_injection", fault::active_faults(py))?;
     Ok(dict)
 }
