@@ -66,6 +66,11 @@ pub use sync::Form;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// So is that of the page on RCU.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rcu.md")]
+struct Rcu;
+
 /// So is that of the page on failures on demand.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/fault-injection.md")]
