@@ -53,7 +53,7 @@ def test_every_scenario_is_clean_on_every_backend(backend: str) -> None:
 @pytest.mark.parametrize("probability", [0.05, 1.0])
 def test_every_scenario_is_clean_while_memory_and_objects_fail(backend: str, probability: float) -> None:
     report = stress.campaign(
-        threads=4, seconds=0.7 * len(stress.scenarios()), seed=5, backend=backend, inject=probability
+        threads=4, seconds=1.0 * len(stress.scenarios()), seed=5, backend=backend, inject=probability
     )
     assert stress.passed(report), report
     assert report["inject"] == probability

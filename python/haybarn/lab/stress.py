@@ -57,8 +57,8 @@ def campaign(
             scenario must move are then not asked for.
         long_campaign: ask for the counters of races also where a scenario gets less than `LONG` seconds.
         inject: probability, 0 to 1, with which requests for memory and for objects fail, in spells of some milliseconds
-            (objects, nothing, memory, both); an allocation that fails is then no violation, one that fails without a
-            fault is. 0 for no failures.
+            (objects, memory or both; nothing in every other). An allocation that fails is then no violation, one that
+            fails without a fault is. 0 for no failures.
         progress: called about five times a second with the scenario's name and the seconds of the campaign so far.
 
     Returns:
