@@ -3,9 +3,12 @@
 mod support;
 
 use haybarn::sync::Published;
-use haybarn::{Arena, ArenaConfig, BackendKind, CacheArgs, Error, Form, RawCache, SlabFlags, Stat, rcu, service};
+use haybarn::{
+    Arena, ArenaConfig, BackendKind, CacheArgs, CtorError, DtorMode, Error, Form, Hooks, RawCache, SlabFlags, Stat,
+    rcu, service,
+};
 use std::ptr::NonNull;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -308,6 +311,60 @@ fn a_forked_child_ends_what_died_before_it() {
         drop(reader);
         // SAFETY: the test is done with it.
         unsafe { cache.destroy() }.unwrap();
+    }
+}
+
+/// Destructors of which the first waits until it is let go.
+struct Slow {
+    entered: Published,
+    let_go: Published,
+}
+
+impl Hooks for Slow {
+    fn construct(&self, _object: NonNull<u8>) -> Result<(), CtorError> {
+        Ok(())
+    }
+
+    fn destruct(&self, _object: NonNull<u8>) {
+        if self.entered.take(1) == 0 {
+            until("the destructor is let go", || self.let_go.read() == 1);
+        }
+    }
+}
+
+/// A fork while another thread is inside a destructor: that slab is in nobody's hands in the child, and in no list. Its pages
+/// are found all the same.
+#[test]
+fn a_forked_child_finds_the_slab_that_another_thread_was_reaping() {
+    let _alone = alone();
+    for (n, mode) in [DtorMode::Inline, DtorMode::Service, DtorMode::Inline].into_iter().enumerate() {
+        let arena = one_arena();
+        let hooks = Arc::new(Slow { entered: Published::new(0), let_go: Published::new(0) });
+        // The last one is type-safe as well: then the service thread has the slab.
+        let flags = if n == 2 { SlabFlags::TYPESAFE_BY_RCU } else { SlabFlags::empty() };
+        let held: Arc<dyn Hooks> = hooks.clone();
+        let cache = create(arena, "lost", 512, &CacheArgs { flags, hooks: Some(held), dtor_mode: mode, ..args() });
+        give(cache, take_many(cache, 40));
+        std::thread::scope(|threads| {
+            threads.spawn(move || {
+                let _died = cache.shrink();
+            });
+            until("somebody is inside a destructor", || hooks.entered.read() > 0);
+            let code = in_child(|| {
+                // SAFETY: nobody else is there.
+                match unsafe { cache.destroy() } {
+                    Ok(()) if arena.info().used == 0 => 0,
+                    Ok(()) => 2,
+                    Err(_) => 3,
+                }
+            });
+            // Before the assertion, which would wait for the thread.
+            hooks.let_go.publish(1);
+            assert_eq!(code, 0, "{mode:?}, {flags:?}");
+        });
+        // SAFETY: the test is done with it.
+        unsafe { cache.destroy() }.unwrap();
+        assert_eq!(arena.info().used, 0);
     }
 }
 
