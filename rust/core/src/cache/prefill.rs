@@ -23,6 +23,7 @@ use crate::pages::NodeId;
 use crate::percpu::Pair;
 use crate::sheaf::Sheaf;
 use crate::stats::Stat;
+use crate::sync::Bug;
 use core::ptr::{NonNull, null_mut};
 
 /// Tries at a slot that other threads keep changing.
@@ -245,7 +246,8 @@ impl At<'_> {
                 return None;
             }
             // SAFETY: as above.
-            if unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.main, spare: null_mut() }) } {
+            let won = unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.main, spare: null_mut() }) };
+            if won || Bug::UnwonSpare.planted() {
                 return Some(self.sheaf_at(pair.spare));
             }
             self.cpu = backend.cpu();

@@ -3,10 +3,10 @@
 //!
 //! Run with `RUSTFLAGS="--cfg shuttle" cargo test -p haybarn --release --lib shuttle_`.
 
-use super::{AllocFlags, Arena, ArenaConfig, CacheArgs, RawCache};
+use super::{AllocFlags, Arena, ArenaConfig, CacheArgs, RawCache, RawPrefilled};
 use crate::percpu::{BackendKind, set_virtual_cpu};
 use crate::stats::Stat;
-use crate::sync::{Bug, Counter};
+use crate::sync::{Bug, Counter, scheduled};
 use core::ptr::NonNull;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use std::collections::HashSet;
@@ -51,6 +51,23 @@ impl Worker {
         }
     }
 
+    fn prefill(&mut self, n: usize) -> RawPrefilled {
+        self.on_cpu();
+        self.cache.prefill(AllocFlags::empty(), n).expect("memory")
+    }
+
+    fn take(&mut self, sheaf: &mut RawPrefilled) {
+        let object = sheaf.alloc(AllocFlags::empty()).expect("it was set aside");
+        // SAFETY: the object is ours, and larger than this.
+        unsafe { object.cast::<usize>().add(1).write(object.as_ptr().addr()) };
+        self.held.push(object);
+    }
+
+    fn give_back(&mut self, sheaf: RawPrefilled) {
+        self.on_cpu();
+        drop(sheaf);
+    }
+
     pub(super) fn shrink(&mut self) {
         self.on_cpu();
         let _released = self.cache.shrink();
@@ -66,6 +83,10 @@ fn scenario(arena: &'static Arena, size: usize, works: [Work; 3]) {
 
 /// The same with a cache of these arguments.
 pub(super) fn scenario_with(arena: &'static Arena, size: usize, works: [Work; 3], args: CacheArgs) {
+    scheduled(move || one_schedule(arena, size, works, args));
+}
+
+fn one_schedule(arena: &'static Arena, size: usize, works: [Work; 3], args: CacheArgs) {
     set_virtual_cpu(None);
     let args = CacheArgs { sheaf_capacity: 4, count_hits: true, ..args };
     let cache = RawCache::create(arena, "shuttle", size, &args).expect("a cache");
@@ -85,7 +106,9 @@ pub(super) fn scenario_with(arena: &'static Arena, size: usize, works: [Work; 3]
     BARN_FULL.add(cache.stats().get(Stat::BarnPutFail));
     assert_eq!(held.iter().collect::<HashSet<_>>().len(), held.len(), "an object has two owners");
     cache.validate().expect("whole free lists");
-    assert_eq!(cache.stats().objects, held.len() as u64, "the books do not balance");
+    let stats = cache.stats();
+    assert_eq!(stats.objects, held.len() as u64, "the books do not balance");
+    assert_eq!((stats.prefilled, stats.in_prefilled), (0, 0), "a sheaf went out and did not come back");
     for object in held {
         let object = NonNull::new(core::ptr::with_exposed_provenance_mut(object)).expect("an object");
         // SAFETY: the threads gave us what they held.
@@ -110,10 +133,10 @@ fn explore(schedules: usize, size: usize, works: [Work; 3]) {
 }
 
 /// The same schedules every time: what a planted bug does must not depend on luck.
-fn explore_known(works: [Work; 3]) {
+fn explore_known(size: usize, works: [Work; 3]) {
     let arena = arena();
-    runner(RandomScheduler::new_from_seed(6, SCHEDULES)).run(move || scenario(arena, SMALL, works));
-    runner(PctScheduler::new_from_seed(6, 3, SCHEDULES)).run(move || scenario(arena, SMALL, works));
+    runner(RandomScheduler::new_from_seed(6, SCHEDULES)).run(move || scenario(arena, size, works));
+    runner(PctScheduler::new_from_seed(6, 3, SCHEDULES)).run(move || scenario(arena, size, works));
 }
 
 pub(super) fn runner<S: Scheduler + 'static>(scheduler: S) -> shuttle::Runner<S> {
@@ -147,6 +170,31 @@ fn takes_a_crowd(worker: &mut Worker) {
         worker.alloc();
     }
     for _ in 0..32 {
+        worker.free();
+    }
+}
+
+/// Two sheaves out, so that the spare is taken, found taken, given back and found given back.
+fn sets_aside(worker: &mut Worker) {
+    let mut first = worker.prefill(3);
+    let mut second = worker.prefill(2);
+    worker.take(&mut first);
+    worker.take(&mut second);
+    worker.free();
+    worker.give_back(first);
+    worker.take(&mut second);
+    worker.give_back(second);
+    worker.free();
+}
+
+/// An oversize one, which takes from the CPU's sheaves too.
+fn sets_many_aside(worker: &mut Worker) {
+    let mut sheaf = worker.prefill(9);
+    for _ in 0..9 {
+        worker.take(&mut sheaf);
+    }
+    worker.give_back(sheaf);
+    for _ in 0..8 {
         worker.free();
     }
 }
@@ -187,5 +235,26 @@ fn shuttle_cache_shrinks_meet() {
 #[test]
 #[should_panic]
 fn shuttle_cache_catches_reuse_while_listed() {
-    Bug::ReuseListed.plant(|| explore_known([fills_and_empties, churns, shrinks]));
+    Bug::ReuseListed.plant(|| explore_known(SMALL, [fills_and_empties, churns, shrinks]));
+}
+
+#[test]
+fn shuttle_cache_prefills_meet() {
+    explore(SCHEDULES, LARGE, [sets_aside, sets_aside, sets_aside]);
+}
+
+#[test]
+fn shuttle_cache_prefill_against_frees_and_shrinks() {
+    explore(SCHEDULES, LARGE, [sets_aside, fills_and_empties, shrinks]);
+}
+
+#[test]
+fn shuttle_cache_prefill_of_many() {
+    explore(SCHEDULES, LARGE, [sets_many_aside, sets_aside, churns]);
+}
+
+#[test]
+#[should_panic]
+fn shuttle_cache_catches_a_spare_that_was_not_won() {
+    Bug::UnwonSpare.plant(|| explore_known(LARGE, [sets_aside, sets_aside, sets_aside]));
 }

@@ -18,4 +18,6 @@ pub(crate) use grace::{CrowdWord, GraceSeq, OwnPtr, ReaderWord, Sides};
 pub(crate) use plant::Bug;
 pub use roles::{Counter, Published};
 pub(crate) use roles::{Gong, PublishedPtr, TryFlag};
+#[cfg(all(test, shuttle, not(loom)))]
+pub(crate) use shim::scheduled;
 pub(crate) use stack::{Index, Link, Links, TaggedStack};

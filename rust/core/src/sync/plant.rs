@@ -46,6 +46,8 @@ pub(crate) enum Bug {
     RcuPlainCookie,
     /// A barrier does not wait for callbacks that another thread is running.
     RcuHastyBarrier,
+    /// A prefill takes the spare although another thread changed the slot meanwhile.
+    UnwonSpare,
     /// What was given to `free_rcu` is handed out again without a grace period.
     EarlyReclaim,
 }
@@ -68,6 +70,7 @@ impl Bug {
             Self::RcuNoScan => cfg!(feature = "plant-rcu-no-scan"),
             Self::RcuEarlyEnd => cfg!(feature = "plant-rcu-early-end"),
             Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
+            Self::UnwonSpare => cfg!(feature = "plant-unwon-spare"),
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
             Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuWeakLeave | Self::RcuPlainCookie => {
                 false

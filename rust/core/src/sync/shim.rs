@@ -11,6 +11,8 @@ pub(crate) use loom::sync::atomic::{AtomicU64, fence};
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use core::sync::atomic::{AtomicU64, fence};
 
+#[cfg(all(test, shuttle, not(loom)))]
+pub(crate) use stepped::scheduled;
 #[cfg(all(shuttle, not(loom)))]
 pub(crate) use stepped::{AtomicU64, fence};
 
@@ -18,9 +20,21 @@ pub(crate) use stepped::{AtomicU64, fence};
 mod stepped {
     use core::sync::atomic::{AtomicU64 as Real, Ordering};
 
-    /// Outside of a shuttle run (ordinary tests of the same build) there is no scheduler to ask.
+    std::thread_local! {
+        /// Whether this thread runs a schedule: all tasks of one are the same thread to the system.
+        static SCHEDULED: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+    }
+
+    /// Runs one schedule's main task. What its arena was made with, before, has no scheduler to ask.
+    #[cfg(test)]
+    pub fn scheduled(body: impl FnOnce()) {
+        SCHEDULED.set(true);
+        body();
+        SCHEDULED.set(false);
+    }
+
     fn step() {
-        if shuttle::current::get_current_task().is_some() {
+        if SCHEDULED.get() {
             // A switch and nothing else. `yield_now` would ask to be put behind the others, at every step.
             shuttle::thread::sleep(core::time::Duration::ZERO);
         }
@@ -53,6 +67,10 @@ mod stepped {
         pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
             step();
             self.0.fetch_add(value, order)
+        }
+        pub fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+            step();
+            self.0.fetch_sub(value, order)
         }
         pub fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
             step();
