@@ -27,6 +27,7 @@ PLANTED = {
     "plant-destruct-unowned": ("--scenario", "ctor"),
     "plant-recycle-by-first": ("--scenario", "typesafe"),
     "plant-early-reclaim": ("--scenario", "rcu"),
+    "plant-unwon-spare": ("--scenario", "prefill"),
 }
 
 

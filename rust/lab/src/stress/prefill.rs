@@ -42,6 +42,7 @@ impl Work for Prefill {
             let index = worker.rng.below(self.caches.len());
             let (watched, live) = (&self.caches[index], &mut live[index]);
             one_round(worker, watched, live);
+            out_and_back(worker, watched, live);
             // Objects that came straight from the CPU, so that its sheaves are never quite the same.
             for _ in 0..worker.rng.below(40) {
                 live.extend(worker.alloc(watched));
@@ -60,6 +61,16 @@ impl Work for Prefill {
 
     fn into_caches(self: Box<Self>) -> Vec<Watched> {
         self.caches
+    }
+}
+
+/// Out and back and hardly anything else, so that a thread is now and then preempted between its look at a slot and its swap.
+fn out_and_back(worker: &mut Worker<'_>, watched: &Watched, live: &mut Live) {
+    for _ in 0..worker.rng.below(400) {
+        let Some(mut aside) = worker.prefill(watched, 1) else { return };
+        if worker.rng.one_in(32) {
+            live.extend(worker.take_aside(watched, &mut *aside));
+        }
     }
 }
 
