@@ -12,6 +12,7 @@ EXAMPLES = {
     "python_levels.py": "slabs back, 0 are left",
     "python_payload.py": "20000 requests were served by",
     "python_mistakes.py": "DoubleFreeError: cache 'mine': object at 0x",
+    "python_prefilled.py": "12 words added, 6 refused as a whole, none added in part",
     "python_out_of_memory.py": "allocation 6 fails: posted, 5 objects live, 0 failures",
 }
 
