@@ -21,9 +21,16 @@ pub const SCENARIO: Scenario = Scenario {
     prepare: |setup: &Setup<'_>| Ok(Box::new(Prefill { caches: setup.caches("prefill", &SPECS)? })),
 };
 
-/// Sheaves of 60, 28 and 4 objects; the large objects of the last make the slabs come and go.
-const SPECS: [CacheSpec; 4] =
-    [CacheSpec::plain(64), CacheSpec::counted(64), CacheSpec::counted(512), CacheSpec::plain(4096)];
+/// Sheaves of 60, 28 and 4 objects; the large objects of the fourth make the slabs come and go. In the last, sheaves go out
+/// and back and little else happens.
+const SPECS: [CacheSpec; 5] = [
+    CacheSpec::plain(64),
+    CacheSpec::counted(64),
+    CacheSpec::counted(512),
+    CacheSpec::plain(4096),
+    CacheSpec::plain(256).light(),
+];
+const LIGHT: usize = 4;
 /// Sheaves of one cache that a thread has out at once: more than one, or all would come from the spare and go back there.
 const OUT: usize = 4;
 /// Objects set aside in one sheaf, at most; a refill may double it.
@@ -39,10 +46,10 @@ impl Work for Prefill {
     fn work(&self, worker: &mut Worker<'_>) {
         let mut live: Vec<Live> = self.caches.iter().map(|_| Live::default()).collect();
         while worker.go_on() {
-            let index = worker.rng.below(self.caches.len());
+            out_and_back(worker, &self.caches[LIGHT], &mut live[LIGHT]);
+            let index = worker.rng.below(LIGHT);
             let (watched, live) = (&self.caches[index], &mut live[index]);
             one_round(worker, watched, live);
-            out_and_back(worker, watched, live);
             // Objects that came straight from the CPU, so that its sheaves are never quite the same.
             for _ in 0..worker.rng.below(40) {
                 live.extend(worker.alloc(watched));
@@ -66,12 +73,14 @@ impl Work for Prefill {
 
 /// Out and back and hardly anything else, so that a thread is now and then preempted between its look at a slot and its swap.
 fn out_and_back(worker: &mut Worker<'_>, watched: &Watched, live: &mut Live) {
-    for _ in 0..worker.rng.below(400) {
-        let Some(mut aside) = worker.prefill(watched, 1) else { return };
-        if worker.rng.one_in(32) {
+    for _ in 0..worker.rng.below(4000) {
+        let Some(mut aside) = worker.prefill(watched, 1) else { break };
+        if worker.rng.one_in(64) {
             live.extend(worker.take_aside(watched, &mut *aside));
+            live.extend(worker.alloc(watched));
         }
     }
+    worker.free_all(watched, live);
 }
 
 /// Some sheaves out, used in turn, given back one by one.
