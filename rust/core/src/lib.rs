@@ -71,6 +71,11 @@ struct Readme;
 #[doc = include_str!("../../../docs/rcu.md")]
 struct Rcu;
 
+/// So is that of the page on prefilled sheaves.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/prefill.md")]
+struct PrefilledSheaves;
+
 /// So is that of the page on failures on demand.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/fault-injection.md")]

@@ -4,7 +4,8 @@
 mod support;
 
 use haybarn::{
-    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, Form, RawCache, SlabFlags, Stat, set_virtual_cpu,
+    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, Form, RawCache, RawPrefilled, SlabFlags, Stat,
+    set_virtual_cpu,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,6 +20,10 @@ enum Op {
     AllocNode { node: u32, this_node: bool },
     AllocLevel,
     AllocBulk { count: usize, zero: bool },
+    Prefill { n: usize },
+    Take { at: usize, count: usize, zero: bool },
+    RefillSheaf { at: usize, n: usize },
+    Return { at: usize },
     Free { at: usize, count: usize, counted: bool },
     FreeBulk { at: usize, count: usize, backwards: bool },
     FreeAll,
@@ -35,6 +40,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..70_u32, any::<bool>()).prop_map(|(node, this_node)| Op::AllocNode { node, this_node }),
         1 => Just(Op::AllocLevel),
         2 => (0..300_usize, any::<bool>()).prop_map(|(count, zero)| Op::AllocBulk { count, zero }),
+        2 => prop_oneof![4 => 1..60_usize, 1 => 60..1500_usize].prop_map(|n| Op::Prefill { n }),
+        3 => (any::<usize>(), 0..80_usize, any::<bool>()).prop_map(|(at, count, zero)| Op::Take { at, count, zero }),
+        1 => (any::<usize>(), 1..100_usize).prop_map(|(at, n)| Op::RefillSheaf { at, n }),
+        2 => any::<usize>().prop_map(|at| Op::Return { at }),
         4 => (any::<usize>(), 1..200_usize, any::<bool>())
             .prop_map(|(at, count, counted)| Op::Free { at, count, counted }),
         3 => (any::<usize>(), 0..300_usize, any::<bool>())
@@ -103,6 +112,8 @@ struct Model {
     align: usize,
     /// Address to the stamp that the object was filled with.
     live: BTreeMap<usize, u8>,
+    /// Prefilled sheaves that are out.
+    out: Vec<RawPrefilled>,
     allocated: u64,
     freed: u64,
 }
@@ -165,6 +176,32 @@ impl Model {
                     self.got(NonNull::new(object).unwrap(), zero);
                 }
             }
+            Op::Prefill { n } => {
+                let sheaf = cache.prefill(PLAIN, n).expect("memory");
+                assert!(sheaf.len() >= n);
+                self.out.push(sheaf);
+            }
+            Op::Take { at, count, zero } if !self.out.is_empty() => {
+                let at = at % self.out.len();
+                for _ in 0..count {
+                    let (sheaf, flags) = (&mut self.out[at], if zero { AllocFlags::ZERO } else { PLAIN });
+                    let before = sheaf.len();
+                    let taken = sheaf.alloc(flags);
+                    assert_eq!((taken.is_some(), sheaf.len()), (before > 0, before.saturating_sub(1)));
+                    let Some(object) = taken else { break };
+                    self.got(object, zero);
+                }
+            }
+            Op::RefillSheaf { at, n } if !self.out.is_empty() => {
+                let at = at % self.out.len();
+                self.out[at].refill(PLAIN, n).expect("memory");
+                assert!(self.out[at].len() >= n);
+            }
+            Op::Return { at } if !self.out.is_empty() => {
+                let at = at % self.out.len();
+                self.out.swap_remove(at).give_back();
+            }
+            Op::Take { .. } | Op::RefillSheaf { .. } | Op::Return { .. } => {}
             Op::Free { at, count, counted } => {
                 for object in self.pick(at, count) {
                     self.gone(object);
@@ -190,16 +227,20 @@ impl Model {
                 let slabs = cache.stats().slabs;
                 assert!(cache.shrink() <= slabs);
                 audit_drained(cache, self.live.len());
-                // Only slabs that hold a live object are left.
-                assert!(cache.stats().slabs <= self.live.len() as u64);
+                // Only slabs that hold an object which is live or set aside are left.
+                let set_aside = self.out.iter().map(RawPrefilled::len).sum::<usize>();
+                assert!(cache.stats().slabs <= (self.live.len() + set_aside) as u64);
             }
             Op::Validate => audit_drained(cache, self.live.len()),
             Op::Trim => drop(cache.arena().trim()),
         }
         audit(cache, self.live.len());
+        let out = (self.out.len() as u64, self.out.iter().map(|sheaf| sheaf.len() as u64).sum::<u64>());
+        assert_eq!((cache.stats().prefilled, cache.stats().in_prefilled), out);
         if cache.info().counts_hits {
             let stats = cache.stats();
-            assert_eq!(stats.get(Stat::AllocFastpath) + stats.get(Stat::AllocSlowpath), self.allocated);
+            let taken = [Stat::AllocFastpath, Stat::AllocSlowpath, Stat::AllocPrefilled];
+            assert_eq!(taken.iter().map(|&stat| stats.get(stat)).sum::<u64>(), self.allocated);
             assert_eq!(stats.get(Stat::FreeFastpath) + stats.get(Stat::FreeSlowpath), self.freed);
         }
     }
@@ -212,10 +253,12 @@ fn run(kind: BackendKind, form: Form, nodes: u32, made: &Made, ops: &[Op]) {
     let cache = create(arena, &name, made.size, &made.args);
     let align = cache.info().align;
     assert!(align >= made.args.align.max(8));
-    let mut model = Model { cache, size: made.size, align, live: BTreeMap::new(), allocated: 0, freed: 0 };
+    let mut model =
+        Model { cache, size: made.size, align, live: BTreeMap::new(), out: Vec::new(), allocated: 0, freed: 0 };
     for op in ops {
         model.apply(op);
     }
+    model.out.clear();
     model.apply(&Op::FreeAll);
     end(cache);
     set_virtual_cpu(None);
