@@ -131,6 +131,44 @@ fn a_thread_that_ends_in_a_section_has_ended_it() {
     assert_eq!(rcu::synchronize(), Ok(()));
 }
 
+struct ReadsAtTheEnd(Arc<Counter>);
+
+impl Drop for ReadsAtTheEnd {
+    fn drop(&mut self) {
+        let still = rcu::is_reading();
+        drop(rcu::read_lock());
+        self.0.add(u64::from(still && rcu::is_reading()));
+    }
+}
+
+thread_local! {
+    static LAST: std::cell::RefCell<Option<ReadsAtTheEnd>> = const { std::cell::RefCell::new(None) };
+}
+
+#[test]
+fn destructors_of_thread_locals_are_still_in_the_threads_section() {
+    let _alone = alone();
+    let seen = Arc::new(Counter::new());
+    let inside = seen.clone();
+    thread::spawn(move || {
+        LAST.set(Some(ReadsAtTheEnd(inside)));
+        core::mem::forget(rcu::read_lock());
+    })
+    .join()
+    .unwrap();
+    assert_eq!(seen.get(), 1);
+    assert_eq!(rcu::synchronize(), Ok(()));
+}
+
+#[test]
+fn records_of_ended_threads_are_used_again() {
+    let _alone = alone();
+    for _ in 0..300 {
+        thread::spawn(|| drop(rcu::read_lock())).join().unwrap();
+    }
+    assert!(rcu::stats().records < 64, "{:?}", rcu::stats());
+}
+
 #[test]
 fn a_cookie_that_nobody_gave_out_is_refused() {
     let _alone = alone();
@@ -153,6 +191,8 @@ fn a_barrier_waits_for_callbacks() {
     assert_eq!(ran.get(), 1000);
     let stats = rcu::stats();
     assert!(stats.callbacks_run >= 1000 && stats.grace_periods > 0, "{stats:?}");
+    assert_eq!(stats.callbacks_queued, stats.callbacks_run, "{stats:?}");
+    assert!(stats.rows().iter().all(|(name, _, help)| !name.is_empty() && help.ends_with('.')));
 }
 
 #[test]
