@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haybarn::sync::Published;
 use haybarn::{rcu, service};
@@ -22,8 +22,9 @@ use super::section;
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 
-/// Entries that a runner does before the service thread looks after its other work.
-const BATCH: usize = 64;
+/// For so long a runner does entries before the service thread looks after its other work. Not a number of them: to attach
+/// a thread and let it go again may cost as much as a thousand entries (free-threaded Python 3.14).
+const TURN: Duration = Duration::from_millis(10);
 const SHORTEST_WAIT: Duration = Duration::from_micros(200);
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
@@ -226,12 +227,12 @@ impl Later {
         true
     }
 
-    /// Runs entries that are ready, a few. `helps`: by a thread that waits, for which a KeyboardInterrupt on the main thread is
+    /// Runs entries that are ready, for a while. `helps`: by a thread that waits, for which a KeyboardInterrupt on the main thread is
     /// Ctrl-C, which came while a callback ran: then that is the error, and the rest stays queued. Whether any got done.
     pub(super) fn run(&self, py: Python<'_>, _turn: &Running, helps: bool) -> PyResult<bool> {
         let mut any = false;
-        for _ in 0..BATCH {
-            let Some(work) = self.take_ready() else { break };
+        let end = Instant::now() + TURN;
+        while let Some(work) = self.take_ready() {
             let is_call = matches!(work, Work::Call(_));
             let outcome = work.run(py);
             match (&outcome, is_call) {
@@ -253,6 +254,9 @@ impl Later {
                 }
             }
             self.done.take(1);
+            if Instant::now() >= end {
+                break;
+            }
         }
         Ok(any)
     }
