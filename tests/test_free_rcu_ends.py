@@ -212,3 +212,21 @@ def test_free_rcu_inside_callbacks():
         cache.alloc_bulk(10)
     other.free_bulk(spare)
     other.destroy()
+
+
+def test_type_safe_caches(reader):
+    cache = KmemCache("type-safe", 64, flags=haybarn.SlabFlags.TYPESAFE_BY_RCU)
+    for obj in cache.alloc_bulk(1000):
+        obj.free()
+    for obj in cache.alloc_bulk(1000):
+        obj.free_rcu()
+    del obj
+    with rcu.read_lock(), pytest.raises(haybarn.ReadSectionError):
+        cache.destroy()
+    with reader() as one:
+        threading.Timer(0.05, one.leave.set).start()
+        cache.destroy()
+    cache = KmemCache("type-safe", 64, flags=haybarn.SlabFlags.TYPESAFE_BY_RCU)
+    cache.alloc_bulk(100)
+    del cache  # in a deallocation, where nobody may wait
+    KmemCache("type-safe", 64).destroy()

@@ -149,6 +149,30 @@ SCRIPTS = {
         """,
         "done\n",
     ),
+    "a finaliser that waits for a daemon thread": (
+        """
+        inside = threading.Event()
+        def read():
+            with rcu.read_lock():
+                inside.set()
+                time.sleep(1000)
+        threading.Thread(target=read, daemon=True).start()
+        inside.wait()
+        class Late:
+            def __init__(self, wait):
+                self.cache, self.wait, self.write = haybarn.KmemCache("g", 64), wait, os.write
+                self.error = haybarn.UnavailableError
+            def __del__(self):
+                self.cache.alloc().free_rcu()
+                for wait in (self.wait, self.cache.rcu_barrier, self.cache.destroy):
+                    try:
+                        wait()
+                    except self.error:
+                        self.write(1, b"gave up\\n")
+        sys.late = Late(rcu.synchronize)
+        """,
+        "gave up\n" * 3,
+    ),
     "pending frees": (
         """
         cache = haybarn.KmemCache("g", 64)

@@ -18,7 +18,7 @@ use haybarn::{rcu, service};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 
-use super::section;
+use super::{foreign, section};
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 
@@ -277,32 +277,12 @@ impl Work {
     #[allow(clippy::type_complexity, reason = "said once, read once")]
     fn run(self, py: Python<'_>) -> Result<Option<Self>, (PyErr, Option<Py<PyAny>>)> {
         match self {
-            Self::Call(f) => call_foreign(f.bind(py)).map(|()| None).map_err(|error| (error, Some(f))),
+            Self::Call(f) => foreign::call(f.bind(py)).map(|()| None).map_err(|error| (error, Some(f))),
             Self::Finish(cache) => match cache.get().finish(py) {
                 Ok(true) => Ok(None),
                 Ok(false) => Ok(Some(Self::Finish(cache))),
                 Err(error) => Err((error, Some(cache.into_any()))),
             },
-        }
-    }
-}
-
-/// Calls Python code from a thread that the interpreter may end in the middle of it.
-fn call_foreign(f: &Bound<'_, PyAny>) -> PyResult<()> {
-    let hang = HangInstead;
-    let outcome = f.call0();
-    std::mem::forget(hang);
-    outcome.map(drop)
-}
-
-/// Up to Python 3.13 an interpreter that goes ends other threads by unwinding them (`pthread_exit`), right through frames of
-/// Rust, whose destructors would let go of a GIL that they do not have. From 3.14 on it lets them hang; so do we.
-struct HangInstead;
-
-impl Drop for HangInstead {
-    fn drop(&mut self) {
-        while !std::thread::panicking() {
-            std::thread::park();
         }
     }
 }
