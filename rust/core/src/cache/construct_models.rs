@@ -6,6 +6,7 @@ use super::shuttle_tests::{
 };
 use super::{CacheArgs, CtorError, DtorMode, Hooks};
 use crate::sync::Bug;
+use core::cell::Cell;
 use core::ptr::NonNull;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use std::collections::HashSet;
@@ -22,11 +23,13 @@ impl Alive {
     }
 }
 
-/// What was wrong; a panic inside a destructor would be caught.
-static WRONG: Mutex<Option<&'static str>> = Mutex::new(None);
+thread_local! {
+    /// What was wrong; a panic inside a destructor would be caught. All tasks of a schedule are one thread to the system.
+    static WRONG: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
 
 fn wrong(what: &'static str) {
-    *WRONG.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    WRONG.set(Some(what));
 }
 
 impl Hooks for Alive {
@@ -57,8 +60,7 @@ fn check(dtor_mode: DtorMode, works: [Work; 3]) -> impl Fn() + Send + Sync + 'st
         let alive = Arc::<Alive>::default();
         let args = CacheArgs { hooks: Some(alive.clone()), dtor_mode, ..CacheArgs::default() };
         scenario_with(arena, SMALL, works, args);
-        let wrong = WRONG.lock().unwrap_or_else(PoisonError::into_inner).take();
-        assert_eq!(wrong, None);
+        assert_eq!(WRONG.take(), None);
         assert!(alive.change(|alive| alive.is_empty()), "an object was not destructed");
     }
 }
