@@ -122,6 +122,11 @@ fn a_forked_child_has_its_own_objects() {
             let hooks = Counting::new();
             let cache = cache(arena, &hooks, dtor_mode, SlabFlags::empty());
             churn(cache, 100);
+            // A slab that the service thread is about to destruct would be that thread's, which the child does not have.
+            while dtor_mode == DtorMode::Service && cache.has_dead() {
+                cache.reap();
+                std::thread::yield_now();
+            }
             let child = in_child(|| {
                 churn(cache, 100);
                 // SAFETY: the child is done with it.
