@@ -76,4 +76,6 @@ pub use typesafe::{Handle, TypesafeBox, TypesafeCache};
 #[cfg(all(test, shuttle))]
 mod construct_models;
 #[cfg(all(test, shuttle))]
+mod park_models;
+#[cfg(all(test, shuttle))]
 mod shuttle_tests;
