@@ -63,14 +63,15 @@ def test_destroy_waits_for_them(typed):
     assert typed.payload.living() == 0
 
 
-def test_dropping_the_cache_waits_for_them(typed):
+def test_a_cache_that_is_dropped_sees_to_them_after_the_grace_period(typed):
     made, gone, payload = typed.made, typed.gone, typed.payload
     typed.cache.free_bulk(typed.cache.alloc_bulk(1000))
     typed.cache.shrink()
     typed.cache = None
     del typed
+    wait_until(lambda: len(gone) == len(made))
     assert sorted(gone) == sorted(made)
-    assert payload.living() == 0
+    wait_until(lambda: payload.living() == 0 and "typed" not in haybarn.caches())
 
 
 def test_churn(typed, in_threads):
