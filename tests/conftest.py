@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -143,6 +144,7 @@ def in_child() -> Callable[[Callable[[], object]], None]:
         pid = os.fork()
         if pid == 0:
             code = 1
+            signal.alarm(60)  # a child that hangs ends by it
             try:
                 body()
                 code = 0
