@@ -79,3 +79,5 @@ mod construct_models;
 mod park_models;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
+#[cfg(all(test, shuttle))]
+mod shuttle_typesafe_tests;

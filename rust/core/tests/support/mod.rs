@@ -118,9 +118,24 @@ pub fn sheaves(stats: &CacheStats) -> u64 {
     stats.get(Stat::SheafAlloc) - stats.get(Stat::SheafFree)
 }
 
+/// The counters at a moment at which no slab is half-way through the service thread's hands.
+fn quiet_stats(cache: RawCache) -> CacheStats {
+    for _ in 0..1_000_000 {
+        let stats = cache.stats();
+        let died = stats.get(Stat::FreeSlab) + stats.get(Stat::ShrinkSlab);
+        let (waiting, reaped) = (stats.dead_slabs, stats.get(Stat::ReapSlab));
+        let defers = cache.info().flags.contains(SlabFlags::TYPESAFE_BY_RCU) || waiting + reaped > 0;
+        if !defers || waiting + reaped == died {
+            return stats;
+        }
+        std::thread::yield_now();
+    }
+    cache.stats()
+}
+
 /// The conservation identities of a quiet cache with `live` objects handed out (K§6.1, I2, E7).
 pub fn audit(cache: RawCache, live: usize) {
-    let (info, stats, arena) = (cache.info(), cache.stats(), cache.arena());
+    let (info, stats, arena) = (cache.info(), quiet_stats(cache), cache.arena());
     let who = format!("{} on {} ({:?}), {stats:?}", info.name, info.backend, arena.info().form);
     // What waits for readers is not in use any more, but nobody may have it either.
     let live = live as u64;

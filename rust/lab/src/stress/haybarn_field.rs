@@ -208,6 +208,12 @@ impl Subject for HaybarnCache {
     }
 
     fn census(&self) -> Census {
+        // A dead slab in the service thread's hands would be counted here, there, or twice.
+        while self.cache.dead_slabs() > 0 && self.cache.info().flags.contains(SlabFlags::TYPESAFE_BY_RCU) {
+            if self.cache.reap() == 0 {
+                std::thread::yield_now();
+            }
+        }
         if let Some(construction) = &self.construction {
             construction.settle(self.cache);
         }
