@@ -73,8 +73,7 @@ fn made() -> impl Strategy<Value = Made> {
     let flags = prop_oneof![
         4 => Just(SlabFlags::empty()),
         1 => Just(SlabFlags::NOLEAKTRACE),
-        1 => Just(SlabFlags::TYPESAFE_BY_RCU),
-        1 => Just(SlabFlags::HWCACHE_ALIGN | SlabFlags::RECLAIM_ACCOUNT),
+        1 => Just(SlabFlags::HWCACHE_ALIGN | SlabFlags::TYPESAFE_BY_RCU),
     ];
     (size, align, capacity, flags, 0..=4_u8, any::<bool>(), any::<bool>()).prop_map(
         |(size, align, sheaf_capacity, flags, min_order, count_hits, encode_freeptr)| {
