@@ -71,6 +71,13 @@ fn the_message_names_the_object_its_holder_and_who_saw_it() {
 }
 
 #[test]
+fn an_object_that_is_free_before_its_readers_leave_is_seen() {
+    let report = run(Fault::FreesTooEarly, "rcu", 4);
+    assert!(report.violations > 0, "free before the grace period was not seen");
+    assert!(report.examples[0].starts_with("rcu: "), "{:?}", report.examples);
+}
+
+#[test]
 fn overlapping_objects_are_seen() {
     for scenario in ["churn", "burst"] {
         caught(Fault::Overlaps, scenario, 2, Kind::Overlap);

@@ -1,7 +1,10 @@
 //! A small honest allocator, and the ways in which it can be made to break a rule.
 
+mod later;
+
 use crossbeam_utils::atomic::AtomicCell;
-use haybarn_lab::oracle::subject::Identity;
+use haybarn::rcu::Cookie;
+use haybarn_lab::oracle::subject::{Deferred, Identity};
 use haybarn_lab::oracle::{Aside, Census, Subject};
 use haybarn_lab::stress::{CacheSpec, Field, NoCache};
 use std::collections::{BTreeMap, HashSet};
@@ -30,6 +33,7 @@ pub enum Fault {
     CannotBeMade,
     PromisesTooMuch,
     SetsTooFewAside,
+    FreesTooEarly,
 }
 
 /// Makes caches with one fault.
@@ -73,6 +77,8 @@ struct State {
     calls: u64,
     free: Vec<usize>,
     live: HashSet<usize>,
+    /// Freed, but not before a grace period is over.
+    waiting: Vec<(usize, Cookie)>,
     newest: usize,
     /// How many objects of each slab are free, by its first address.
     slabs: BTreeMap<usize, usize>,
@@ -96,8 +102,10 @@ fn region(bytes: usize) -> usize {
         assert_ne!(base, libc::MAP_FAILED);
         base as usize
     });
-    let offset = NEXT.fetch_add(bytes.next_multiple_of(4096));
-    assert!(offset + bytes <= REGION);
+    // A gap: objects that overlap or are not where they should be reach over the end, and beyond it lies another test's memory.
+    const GAP: usize = 1 << 14;
+    let offset = NEXT.fetch_add(bytes.next_multiple_of(4096) + GAP);
+    assert!(offset + bytes + GAP <= REGION);
     base + offset
 }
 
@@ -214,6 +222,10 @@ impl Subject for Faulty {
     fn prefill(&self, n: usize) -> Option<Box<dyn Aside + '_>> {
         let mut aside = SetAside { cache: self, objects: Vec::new() };
         aside.refill(n).then(|| Box::new(aside) as Box<dyn Aside>)
+    }
+
+    fn deferred(&self) -> Option<&dyn Deferred> {
+        Some(self)
     }
 
     fn check(&self, object: NonNull<u8>) -> Result<(), String> {
