@@ -16,6 +16,8 @@ mod drain_models;
 #[cfg(not(loom))]
 mod error;
 pub(crate) mod inject;
+#[cfg(not(loom))]
+pub mod kmalloc;
 pub(crate) mod os;
 pub(crate) mod pages;
 #[cfg(not(loom))]
@@ -80,3 +82,8 @@ struct PrefilledSheaves;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/fault-injection.md")]
 struct FaultInjection;
+
+/// So is that of the page on kmalloc.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/kmalloc.md")]
+struct Kmalloc;

@@ -10,7 +10,7 @@ use crate::pages::{BlockPool, FailSwitch, NodeId, PAGE_SIZE, Pages, PagesConfig,
 use crate::percpu::{BackendKind, Cpu, Flagged, MAX_CPUS, choose};
 use crate::sheaf::Shape;
 use crate::slab::geometry::default_cpus;
-use crate::sync::Form;
+use crate::sync::{Form, Published};
 use std::env::VarError;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -40,6 +40,9 @@ impl Default for ArenaConfig {
     }
 }
 
+/// How many caches an arena keeps for the layer above: the size classes of kmalloc.
+pub(crate) const KEPT: usize = 13;
+
 const SHEAF_BLOCKS: usize = 8;
 const MIN_BLOCK_LOG2: u32 = 6;
 
@@ -60,6 +63,8 @@ pub struct Arena {
     pub(super) descriptors: BlockPool,
     sheaves: [BlockPool; SHEAF_BLOCKS],
     registry: Mutex<Registry>,
+    /// Addresses of CPU 0's slots of the caches that are kept for the layer above; 0 where one has not been made.
+    pub(super) kept: [Published; KEPT],
 }
 
 fn bad(argument: &'static str, value: impl ToString, legal: &str) -> Error {
@@ -158,6 +163,7 @@ impl Arena {
             descriptors: BlockPool::new(form, 64),
             sheaves: core::array::from_fn(|class| BlockPool::new(form, 64 << class)),
             registry: Mutex::new(Registry::default()),
+            kept: core::array::from_fn(|_| Published::new(0)),
             flagged: if is_virtual { Flagged::Named(cpus) } else { Flagged::System(cpus) },
             slots,
             kind: choice.kind,

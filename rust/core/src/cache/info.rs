@@ -93,7 +93,8 @@ impl Arena {
         let bad = |why| Error::BadPointer { cache: String::new(), address, why };
         let page = self.pages.page_of(address).ok_or_else(|| bad("the address is foreign: outside of the arena"))?;
         let word = self.pages.map(page);
-        if !address.is_multiple_of(PAGE_SIZE) || !matches!(word.kind(), PageKind::Run | PageKind::Span) {
+        let is_run = matches!(word.kind(), PageKind::Run | PageKind::Span) && word.cache() == 0;
+        if !address.is_multiple_of(PAGE_SIZE) || !is_run {
             return Err(bad("no run of pages starts there"));
         }
         self.pages.clear_map(page, 1);
@@ -104,7 +105,18 @@ impl Arena {
         given.map_err(|_| bad("the pages were given back twice"))
     }
 
-    fn current_cpu(&self) -> u32 {
+    /// The node of the CPU that the caller is on.
+    pub(crate) fn home(&self) -> NodeId {
+        self.node_of(self.current_cpu() as i32)
+    }
+
+    /// The node that the slab at an address was taken for, if there is one.
+    pub(crate) fn node_of_slab(&self, address: usize) -> Option<NodeId> {
+        let word = self.pages.map(self.pages.page_of(address)?);
+        (word.kind() == crate::pages::PageKind::Slab).then(|| word.node())
+    }
+
+    pub(super) fn current_cpu(&self) -> u32 {
         match self.kind {
             BackendKind::Virtual => crate::percpu::virtual_cpu() % self.cpus,
             _ => os::current_cpu(),

@@ -201,28 +201,38 @@ impl RawCache {
     /// [`Error::BadPointer`] for an address that is foreign or not the start of an object, [`Error::WrongCache`] for one of
     /// another cache.
     pub fn check(self, address: *const u8) -> Result<ObjIndex, Error> {
+        let (cache, address_of) = (self.header(), address.addr());
+        self.locate(address).map_err(|miss| match miss {
+            Miss::Bad(why) => Error::BadPointer { cache: cache.name().to_owned(), address: address_of, why },
+            Miss::Other(id) => {
+                let owner = owner(cache.arena, id);
+                Error::WrongCache { cache: cache.name().to_owned(), address: address_of, owner }
+            }
+        })
+    }
+
+    /// [`RawCache::check`] without names: takes no lock.
+    pub(super) fn locate(self, address: *const u8) -> Result<ObjIndex, Miss> {
         let cache = self.header();
         let at = At::new(cache);
-        let bad = |why| Error::BadPointer { cache: cache.name().to_owned(), address: address.addr(), why };
         let word = match cache.arena.pages.page_of(address.addr()) {
             Some(page) => cache.arena.pages.map(page),
-            None => return Err(bad("the address is foreign: outside of the arena")),
+            None => return Err(Miss::Bad("the address is foreign: outside of the arena")),
         };
         if word.kind() != PageKind::Slab {
-            return Err(bad("the address lies in no slab"));
+            return Err(Miss::Bad("the address lies in no slab"));
         }
         if word.cache() != cache.id {
-            let owner = owner(cache.arena, word.cache());
-            return Err(Error::WrongCache { cache: cache.name().to_owned(), address: address.addr(), owner });
+            return Err(Miss::Other(word.cache()));
         }
         let offset = address.addr().wrapping_sub(at.base(word.descriptor()).addr());
         let (index, total) = (offset / cache.geometry.slab_size, at.total(word.descriptor()) as usize);
         let dead = at.word(word.descriptor()).load(at.form()).dead;
         if dead || at.map_of(address.cast_mut()) != word {
-            return Err(bad("the slab that the address lay in has just gone"));
+            return Err(Miss::Bad("the slab that the address lay in has just gone"));
         }
         if !offset.is_multiple_of(cache.geometry.slab_size) || index >= total {
-            return Err(bad("the address is interior or misaligned: not the start of an object"));
+            return Err(Miss::Bad("the address is interior or misaligned: not the start of an object"));
         }
         Ok(ObjIndex(index as u32))
     }
@@ -248,6 +258,14 @@ impl RawCache {
         at.settle();
         if reports.is_empty() { Ok(()) } else { Err(Error::Corruption { cache: cache.name().to_owned(), reports }) }
     }
+}
+
+/// Why an address is no object of a cache.
+pub(super) enum Miss {
+    /// It is no object at all.
+    Bad(&'static str),
+    /// It lies in a slab of the cache with that id.
+    Other(u16),
 }
 
 /// The name of a living cache, by the id in the page map.

@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `arena`, `registry`, `info` | the place that caches live in, which there are, and its whole pages |
+//! | `kept`, `large` | for kmalloc: caches kept by number and found by address; whole pages freed by address |
 //! | `at_fork` | what a fork must not cut in two |
 //! | `header` | a cache's memory |
 //! | `create`, `shrink`, `live` | beginning, giving back, end |
@@ -35,6 +36,8 @@ mod header;
 mod hooks;
 mod info;
 mod inspect;
+mod kept;
+mod large;
 mod lent;
 mod live;
 mod options;
@@ -56,6 +59,7 @@ mod typed;
 mod typesafe;
 mod undertaker;
 
+pub(crate) use arena::KEPT;
 pub use arena::{Arena, ArenaConfig, failing_source};
 pub use boxed::{Owned, Owner, kfree_rcu};
 pub use constructed::{AllocError, CtorBox, CtorCache};
@@ -64,6 +68,7 @@ pub use fixed::{StaticBox, StaticCache};
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use info::Info;
 pub use inspect::{CacheInfo, CacheStats, ObjIndex};
+pub(crate) use kept::Found;
 pub use lent::{Prefilled, StaticPrefilled};
 pub use options::{AllocFlags, Level};
 pub use park::{ActiveFault, active, fail_slab};

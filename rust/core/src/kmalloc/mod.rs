@@ -1,0 +1,27 @@
+//! The kmalloc family: memory of any size, freed by its address alone.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `classes` | the size classes, their names and caches, and what a size is rounded up to |
+//! | `alloc` | `kmalloc`, `kvmalloc` |
+//! | `free` | `kfree`, many at once, checked; `ksize` |
+//! | `realloc` | `krealloc` and its rules about zeroes |
+//! | `buckets` | a private set of size classes |
+//!
+//! Every function takes the arena that the memory comes from, and may be called by every thread. What has no constructor and no
+//! type needs none of the promises that caches give: the objects of a class are as large as the class, so all of what `ksize`
+//! says may be used.
+//!
+//! Source: mm/slub.c, mm/slab_common.c, include/linux/slab.h.
+
+mod alloc;
+mod buckets;
+mod classes;
+mod free;
+mod realloc;
+
+pub use alloc::{kmalloc, kvmalloc};
+pub use buckets::KmemBuckets;
+pub use classes::{KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, SIZES, ZERO_SIZE_PTR, kmalloc_size_roundup};
+pub use free::{kfree, kfree_bulk, kfree_checked, kfree_sensitive, ksize, ksize_checked, kvfree};
+pub use realloc::{krealloc, krealloc_from};
