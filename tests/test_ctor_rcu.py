@@ -225,3 +225,21 @@ def test_waiting_for_readers_in_callbacks(callback, monkeypatch):
     cache.destroy()
     rcu.barrier()
     plain.destroy()
+
+
+@pytest.mark.parametrize("wait", [rcu.synchronize, rcu.barrier])
+def test_a_wait_for_readers_in_a_dtor_is_refused_by_its_own_name(wait):
+    said = []
+
+    def dtor(obj):
+        if not said:
+            with pytest.raises(haybarn.ReentryError) as refused:
+                wait()
+            said.append(str(refused.value))
+
+    cache = KmemCache("impatient", 1024, dtor=dtor)
+    cache.alloc().free()
+    cache.shrink()
+    # It is not a cache that was asked.
+    assert said[0].startswith(f"{wait.__name__}() inside the destructor of cache 'impatient' is refused")
+    cache.destroy()

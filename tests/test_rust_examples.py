@@ -26,6 +26,33 @@ def run(root: Path, name: str, *arguments: str) -> str:
     return done.stdout
 
 
+def test_every_example_has_a_test_and_a_row(root: Path) -> None:
+    folder = root / "examples"
+    programs = {path.name for path in folder.glob("*.rs")} | {
+        f"{path.parent.name}/" for path in folder.glob("*/main.rs")
+    }
+    assert programs == {"ctor.rs", "free_rcu.rs", "rcu.rs", "typesafe_table/"}
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in readme for name in [*programs, *(path.name for path in folder.glob("*.py"))])
+
+
+def test_decoders_that_are_made_once_per_slab(root: Path) -> None:
+    printed = run(root, "ctor")
+    made = re.match(r"10000 allocations, (\d+) decoders made\n", printed)
+    assert made is not None, printed
+    assert 0 < int(made[1]) < 200, printed
+    assert "then: no licence is left" in printed
+    assert printed.endswith("all licences are back\n"), printed
+
+
+def test_a_table_replaced_under_its_readers(root: Path) -> None:
+    assert run(root, "rcu")
+
+
+def test_routes_freed_after_a_grace_period(root: Path) -> None:
+    assert "routes waited for readers" in run(root, "free_rcu", "0.3", "locked")
+
+
 @pytest.mark.parametrize("backend", ["locked", "virtual"])
 def test_the_table_with_lock_free_look_ups(root: Path, backend: str) -> None:
     printed = run(root, "typesafe_table", "0.5", backend)

@@ -4,8 +4,8 @@ mod support;
 
 use haybarn::sync::Counter;
 use haybarn::{
-    AllocError, Arena, CacheArgs, CtorBox, CtorCache, DtorMode, Error, KmemCache, Stat, StaticCache, failing_source,
-    set_virtual_cpu,
+    AllocError, Arena, CacheArgs, CtorBox, CtorCache, DtorMode, Error, KmemCache, SlabFlags, Stat, StaticCache,
+    failing_source, set_virtual_cpu,
 };
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -167,6 +167,39 @@ fn a_destructor_that_panics_drops_the_value_all_the_same() {
         let cache = CtorCache::create_in(arena, "panics", &CacheArgs::default(), ctor, |_| panic!("planted")).unwrap();
         drop(cache.alloc().unwrap());
         let total = cache.stats().total_objects;
+        drop(cache);
+        assert_eq!(dropped.get(), total);
+    }
+}
+
+/// The value's own drop panics too, and the slab dies in a free that an unwinding thread makes: three at a time are not one too
+/// many.
+#[test]
+fn panics_of_destructor_and_drop_do_not_meet() {
+    // Large, so that some slabs die although their node keeps the first few.
+    struct Grumbles(Arc<Counter>, #[expect(dead_code, reason = "for its size")] [u8; 2000]);
+    impl Drop for Grumbles {
+        fn drop(&mut self) {
+            self.0.add(1);
+            panic!("planted panic of a drop");
+        }
+    }
+    for arena in every_arena() {
+        let dropped = Arc::new(Counter::new());
+        let drops = dropped.clone();
+        let ctor = move || Ok::<_, Infallible>(Grumbles(drops.clone(), [0; 2000]));
+        // Without sheaves each free reaches its slab.
+        let args = CacheArgs { flags: SlabFlags::NOLEAKTRACE, ..CacheArgs::default() };
+        let cache = CtorCache::create_in(arena, "grumbles", &args, ctor, |_| panic!("planted")).unwrap();
+        let outer = catch_unwind(AssertUnwindSafe(|| {
+            let _live: Vec<_> = (0..200).map(|_| cache.alloc().unwrap()).collect();
+            panic!("the caller's own");
+        }));
+        assert_eq!(outer.unwrap_err().downcast_ref::<&str>(), Some(&"the caller's own"));
+        let stats = cache.stats();
+        assert!(dropped.get() > 0, "no slab died on the way up: {stats:?}");
+        assert_eq!((stats.get(Stat::DtorPanic), stats.get(Stat::DtorObject)), (dropped.get(), dropped.get()));
+        let total = stats.total_objects + dropped.get();
         drop(cache);
         assert_eq!(dropped.get(), total);
     }

@@ -1,6 +1,6 @@
 //! The example of RCU does what it says.
 
-#[path = "../examples/rcu.rs"]
+#[path = "../../../examples/rcu.rs"]
 mod example;
 
 #[test]

@@ -1,7 +1,7 @@
 //! The hash table of the worked example, with what may happen between two steps of a look-up made to happen there.
 
 #[allow(dead_code, reason = "the example uses all of it")]
-#[path = "../examples/typesafe_table/table.rs"]
+#[path = "../../../examples/typesafe_table/table.rs"]
 mod table;
 
 mod support;

@@ -13,8 +13,10 @@ use super::raw::RawCache;
 use super::typed::{for_type, why_not};
 use crate::error::Error;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// Why an allocation from a [`CtorCache`] failed.
@@ -262,17 +264,17 @@ where
     }
 
     fn destruct(&self, object: NonNull<u8>) {
-        /// Drops the value even if the destructor panics.
-        struct Last<T>(NonNull<T>);
-        impl<T> Drop for Last<T> {
-            fn drop(&mut self) {
-                // SAFETY: the object holds a value, which nobody uses any more.
-                unsafe { self.0.drop_in_place() };
-            }
+        let value = object.cast::<T>();
+        // SAFETY: the object holds a value, which nobody uses any more.
+        let done = catch_unwind(AssertUnwindSafe(|| (self.dtor)(unsafe { &mut *value.as_ptr() })));
+        // Its payload may panic when it is dropped, and must not do so while the value's own panic is on its way up.
+        let done = ManuallyDrop::new(done);
+        // Not on the way up of the destructor's panic either: the value's drop may panic as well, and two at a time abort.
+        // SAFETY: as above; it is dropped once.
+        unsafe { value.drop_in_place() };
+        if let Err(payload) = ManuallyDrop::into_inner(done) {
+            resume_unwind(payload);
         }
-        let mut last = Last(object.cast::<T>());
-        // SAFETY: as above, and nobody else looks at the object.
-        (self.dtor)(unsafe { last.0.as_mut() });
     }
 
     fn has_dtor(&self) -> bool {

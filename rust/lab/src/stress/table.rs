@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::thread::LocalKey;
 use std::time::Duration;
 
-#[path = "../../../core/examples/typesafe_table/table.rs"]
+#[path = "../../../../examples/typesafe_table/table.rs"]
 mod example;
 
 use example::{FREEPTR_OFFSET, NODE_SIZE, Nodes};

@@ -10,7 +10,7 @@ use haybarn::Error;
 use haybarn::sync::Published;
 use pyo3::prelude::*;
 
-use crate::errors;
+use crate::errors::{self, Kind};
 
 /// What names a cache wherever it is talked about.
 pub(crate) struct Identity {
@@ -192,6 +192,19 @@ pub(crate) fn check(py: Python<'_>, inner: &Identity, what: What) -> PyResult<()
 #[cold]
 pub(crate) fn would_wait(py: Python<'_>, inner: &str) -> PyErr {
     refuse(py, inner, WAIT, |_| true).err().unwrap_or_else(|| errors::from_core(py, reentry("?", inner, WAIT.0[2])))
+}
+
+/// The error for waiting for readers, which asks no cache for anything, where nothing may be waited for.
+#[cold]
+pub(crate) fn would_wait_for_readers(py: Python<'_>, what: &str) -> PyErr {
+    let innermost = with(|stack| {
+        let entry = stack.iter().rev().find(|entry| matches!(entry.what, In::Dtor | In::Alone))?;
+        let callback = if entry.what == In::Dtor { "the destructor" } else { "a call" };
+        Some(format!(" inside {callback} of cache '{}'", entry.cache.name))
+    });
+    let place = innermost.flatten().unwrap_or_default();
+    let text = format!("{what}{place} is refused: it waits for other threads, which may be waiting for this one");
+    errors::error(py, Kind::Reentry, text)
 }
 
 fn refuse(py: Python<'_>, inner: &str, what: What, matches: impl Fn(&Entry) -> bool) -> PyResult<()> {

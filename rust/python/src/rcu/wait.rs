@@ -22,7 +22,7 @@ const AT_THE_END: Duration = Duration::from_secs(1);
 /// Whoever waits for readers while being one waits for ever; so may a destructor, which others wait for.
 pub(crate) fn may_wait(py: Python<'_>, what: &str) -> PyResult<()> {
     if inside::must_not_wait() {
-        return Err(inside::would_wait(py, what));
+        return Err(inside::would_wait_for_readers(py, what));
     }
     if rcu::is_reading() {
         let text =
