@@ -80,9 +80,7 @@ impl Stack {
     fn own_pages(at: &At<'_>, n: u32) -> Option<Self> {
         let (arena, bytes) = (at.cache.arena, (n as usize + 1) * size_of::<*mut u8>());
         let run = arena.alloc_pages(bytes)?;
-        let page = arena.pages.page_of(run.addr().get())?;
-        let word = arena.pages.map(page);
-        arena.pages.set_map(page, 1, MapWord::new(word.kind(), word.order(), NodeId(0), at.cache.id, 0));
+        set_owner(at, run, at.cache.id);
         let objects: NonNull<*mut u8> = run.cast();
         // SAFETY: the pages are ours and have that place.
         unsafe { objects.add(n as usize).write(null_mut()) };
@@ -112,6 +110,8 @@ impl Stack {
         let arena = at.cache.arena;
         at.bump(Stat::SheafFree, 1);
         if self.store == Store::Pages {
+            // Only what bears no mark can be given back by its address.
+            set_owner(at, self.objects.cast(), 0);
             // SAFETY: the stack's own pages, which nobody uses any more.
             let given = unsafe { arena.free_pages(self.objects.cast()) };
             assert!(given.is_ok(), "the pages of a sheaf were free already: the page bitmap is corrupt");
@@ -178,6 +178,15 @@ impl Stack {
             self.close();
         }
         got.end
+    }
+}
+
+/// Writes the id of the cache whose pages start there into the page map; 0: nobody's in particular.
+fn set_owner(at: &At<'_>, pages: NonNull<u8>, cache: u16) {
+    let map = &at.cache.arena.pages;
+    if let Some(page) = map.page_of(pages.addr().get()) {
+        let word = map.map(page);
+        map.set_map(page, 1, MapWord::new(word.kind(), word.order(), NodeId(0), cache, 0));
     }
 }
 
