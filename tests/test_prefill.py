@@ -144,16 +144,41 @@ def test_a_failed_prefill_or_refill_changes_nothing(cache):
     kept.free()
 
 
-def test_wrappers_that_are_not_to_be_had_give_the_objects_back(cache):
-    kept = cache.alloc_bulk(3000)
-    # The objects are there already, their wrappers are not.
-    addresses = cache.prefill(2000)
-    addresses.give_back()
+def test_a_prefill_that_finds_no_wrappers_changes_nothing(cache):
+    # The objects are there already; wrappers are not, not even those that are kept for reuse.
+    aside = cache.prefill(2000)
+    kept = cache.alloc_bulk(600)
+    aside.give_back()
+    kept += cache.alloc_bulk(600)
+    before = cache.stats()
     with fault_inject.fail_page_alloc(space=10 * 48) as memory, pytest.raises(haybarn.OutOfMemoryError):
         cache.prefill(20)
-    assert memory.fired > 0
-    books(cache, 3000)
-    assert cache.stats()["prefilled"] == 0
+    assert memory.fired == 1
+    # No sheaf was out, not even for a moment.
+    assert cache.stats() == before
+    books(cache, 1200)
+    cache.free_bulk(kept)
+
+
+@pytest.mark.parametrize("n", [1, 20, 300])
+def test_a_prefill_that_fails_is_counted_nowhere(cache, n):
+    names = [*OUT, *BACK, "sheaf_prefill_objects", "sheaf_return_objects", "objects", "prefilled", "in_sheaves"]
+    kept, failures = cache.alloc_bulk(1200), 0
+    for interval in range(1, 100):
+        before = cache.stats()
+        try:
+            with fault_inject.fail_page_alloc(interval=interval, times=1):
+                sheaf = cache.prefill(n)
+        except haybarn.OutOfMemoryError:
+            failures += 1
+            after = cache.stats()
+            assert [after[name] for name in names] == [before[name] for name in names], f"request {interval} failed"
+        else:
+            # So that the next one finds no wrappers kept for reuse either.
+            kept += [sheaf.alloc() for _ in range(len(sheaf))]
+            sheaf.give_back()
+        cache.shrink()
+    assert failures > 20
     cache.free_bulk(kept)
 
 

@@ -30,15 +30,16 @@ pub(crate) enum Refused {
 impl SetAside {
     /// Sets at least `n` objects of the cache and their wrappers aside.
     pub(crate) fn new(cache: &Bound<'_, KmemCache>, n: usize) -> PyResult<Self> {
-        let (py, this) = (cache.py(), cache.get());
+        let (py, this, mut wrappers) = (cache.py(), cache.get(), Wrappers::none());
+        // Wrappers first, as in `refill`: a sheaf that was out for a moment would show in the counters.
         this.check_alloc(py, AllocFlags::empty())?;
-        let prefilled = this.guarded.prefill(py, n, DETACH_ABOVE).map_err(|gone| this.gone(py, gone))?;
-        let sheaf = prefilled.map_err(|why| no_sheaf(this, py, n, why))?;
-        let mut wrappers = Wrappers::none();
-        if !wrappers.grow(py, sheaf.len()) {
-            this.guarded.take_back(py, sheaf);
-            return Err(this.no_wrapper(py, n));
+        if this.guarded.is_closed() {
+            return Err(this.gone(py, this.guarded.gone()));
         }
+        wrappers.grow_for(this, py, n, this.info.sheaf_capacity as usize)?;
+        let prefilled = this.guarded.prefill(py, n, DETACH_ABOVE);
+        wrappers.shrink(py, prefilled.as_ref().ok().and_then(|sheaf| sheaf.as_ref().ok()).map_or(0, RawPrefilled::len));
+        let sheaf = prefilled.map_err(|gone| this.gone(py, gone))?.map_err(|why| no_sheaf(this, py, n, why))?;
         Ok(Self { sheaf, wrappers })
     }
 
@@ -84,13 +85,8 @@ impl SetAside {
         let before = self.sheaf.len();
         // Wrappers first, for as many objects as there may be: giving some back cannot fail.
         this.check_alloc(py, AllocFlags::empty())?;
-        let most = self.sheaf.capacity().max(n);
-        let fits = n <= before || most.checked_mul(this.slab_size).is_some_and(|bytes| bytes <= this.reserved);
-        if !fits {
-            return Err(this.out_of_memory(py, n));
-        }
-        if n > before && !self.wrappers.grow(py, most) {
-            return Err(this.no_wrapper(py, n));
+        if n > before {
+            self.wrappers.grow_for(this, py, n, self.sheaf.capacity())?;
         }
         let refilled = this.guarded.refill(py, &mut self.sheaf, n, DETACH_ABOVE);
         self.wrappers.shrink(py, self.sheaf.len());
@@ -131,6 +127,16 @@ unsafe impl Send for Wrappers {}
 impl Wrappers {
     fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// For a sheaf of at least `n` objects which may be filled to `capacity`; all or none.
+    fn grow_for(&mut self, cache: &KmemCache, py: Python<'_>, n: usize, capacity: usize) -> PyResult<()> {
+        let most = capacity.max(n);
+        let fits = most.checked_mul(cache.slab_size).is_some_and(|bytes| bytes <= cache.reserved);
+        if !fits {
+            return Err(cache.out_of_memory(py, n));
+        }
+        if self.grow(py, most) { Ok(()) } else { Err(cache.no_wrapper(py, n)) }
     }
 
     /// Until there are `n`; all or none.
