@@ -21,7 +21,7 @@ from subprocess import CompletedProcess
 import pytest
 
 import haybarn
-from haybarn import _core
+from haybarn import _core, fault_inject
 from haybarn.lab import stress
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -76,6 +76,16 @@ def test_inject_on_the_command_line(haybarn_cli: Cli, tmp_path: Path) -> None:
     report = json.loads(file.read_text())
     assert (report["inject"], report["faults"], report["scenarios"]["churn"]["refused"]) == (0, 0, 0)
     assert "made to fail" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["HAYBARN_FAIL_SLAB", "HAYBARN_FAIL_PAGE_ALLOC"])
+def test_faults_of_others_are_refused_not_taken_for_violations(haybarn_cli: Cli, name: str) -> None:
+    done = haybarn_cli("stress", "--seconds", "0.3", "--scenario", "churn", **{name: "2,100,0,-1"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a fault is on, end it and ask stress to inject failures instead: fail_" in done.stderr
+    fault = fault_inject.fail_slab(probability=0.5)
+    with fault, pytest.raises(haybarn.BadArgumentError, match="a fault is on"):
+        stress.campaign(["churn"], seconds=0.3)
 
 
 @pytest.mark.parametrize("form", ["double", "packed"])

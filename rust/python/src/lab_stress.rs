@@ -27,7 +27,7 @@ impl StressField {
         let made = py.detach(|| HaybarnField::new(backend, threads, form));
         let field = made.map_err(|error| match error {
             FieldError::Arena(error) => errors::from_core(py, error),
-            FieldError::NoSuchBackend(_) | FieldError::NoSuchForm(_) => {
+            FieldError::NoSuchBackend(_) | FieldError::NoSuchForm(_) | FieldError::Faulty(_) => {
                 errors::error(py, Kind::BadArgument, error.to_string())
             }
         })?;

@@ -31,6 +31,9 @@ pub enum FieldError {
     /// No form has that name.
     #[error("form: {0:?} is not double or packed")]
     NoSuchForm(String),
+    /// A fault of the environment or of the caller: what it makes fail would be taken for violations.
+    #[error("a fault is on, end it and ask stress to inject failures instead: {0}")]
+    Faulty(String),
     /// The backend is not to be had on this machine, or the arena not in this process.
     #[error(transparent)]
     Arena(#[from] Error),
@@ -42,7 +45,7 @@ impl HaybarnField {
     /// Its words that change by one swap have the form `form`, "double" or "packed", or where that is none the best.
     ///
     /// # Errors
-    /// No such backend or form, or not to be had.
+    /// No such backend or form, or not to be had; or failures are injected already.
     pub fn new(backend: Option<&str>, threads: u32, form: Option<&str>) -> Result<Self, FieldError> {
         let named = backend
             .map(str::to_owned)
@@ -64,6 +67,9 @@ impl HaybarnField {
             config.nodes = 2;
         }
         let arena = Arena::create(config)?;
+        if let Some(fault) = haybarn::fault::active().first() {
+            return Err(FieldError::Faulty(fault.to_string()));
+        }
         let backend = arena.backend();
         let virtual_cpus = (backend == BackendKind::Virtual).then(|| arena.cpus());
         let allowed = platform::allowed_cpus();
