@@ -299,3 +299,13 @@ def test_bounded_memory_when_freeing_at_full_speed():
     del obj
     assert cache.stats()["rcu_pending"] < 60_000
     cache.destroy()
+
+
+def test_a_refusal_for_want_of_memory_names_the_cache():
+    cache = KmemCache("scarce-names", 64)
+    obj = cache.alloc()
+    refused = pytest.raises(haybarn.ReadSectionError, match="cache 'scarce-names'")
+    with fault_inject.fail_page_alloc(probability=1.0), rcu.read_lock(), refused:
+        obj.free_rcu()
+    obj.free()
+    cache.destroy()

@@ -101,6 +101,27 @@ def test_a_guard_dropped_on_another_thread_is_left_at_the_owners_next_step():
     assert rcu.poll_state(cookie)
 
 
+@pytest.mark.parametrize("step", ["synchronize", "cond_synchronize", "poll_state", "rcu_barrier", "destroy"])
+def test_whatever_waits_leaves_what_a_guard_left_open(step):
+    cache = haybarn.KmemCache("debts", 64)
+    box = [rcu.read_lock()]
+    box[0].__enter__()
+    cookie = rcu.get_state()
+    cache.alloc().free_rcu()
+    thread = threading.Thread(target=box.clear)
+    thread.start()
+    thread.join()
+    if step in ("rcu_barrier", "destroy"):
+        getattr(cache, step)()
+    elif step == "synchronize":
+        rcu.synchronize()
+    elif step == "cond_synchronize":
+        rcu.cond_synchronize(cookie)
+    else:
+        assert rcu.poll_state(cookie)
+    rcu.synchronize()
+
+
 def test_a_generator_that_is_closed_on_another_thread():
     def inside():
         with rcu.read_lock():

@@ -16,7 +16,7 @@ use crate::errors::{self, Kind};
 use crate::gate::Does;
 use crate::guarded::{End, Gone, Left};
 use crate::lifetimes::inside;
-use crate::rcu::{Work, ends_are_queued, grace_period, listening, push, settle};
+use crate::rcu::{Work, ends_are_queued, grace_period, listening, pay_debts, push, settle};
 use crate::{object, registry};
 
 impl KmemCache {
@@ -80,6 +80,7 @@ impl KmemCache {
     }
 
     fn may_wait(&self, py: Python<'_>, what: &'static str) -> PyResult<()> {
+        pay_debts();
         if inside::must_not_wait() {
             return Err(inside::would_wait(py, &self.name));
         }

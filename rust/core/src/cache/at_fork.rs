@@ -5,7 +5,7 @@
 use super::registry::{Registry, lock};
 use crate::{os, rcu};
 use std::cell::RefCell;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 type Registries = Vec<&'static Mutex<Registry>>;
 
@@ -29,6 +29,14 @@ pub(super) fn hands() -> Hands {
     Hands(HANDS.read().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// What a forked child does next; it is told whether every lock was held around the fork, and is free now.
+static IN_CHILD: OnceLock<fn(bool)> = OnceLock::new();
+
+/// Sets that, once; under a registry's lock, so that no fork comes between.
+pub(super) fn then_in_child(then: fn(bool)) {
+    let _set = IN_CHILD.set(then);
+}
+
 struct Held {
     _hands: RwLockWriteGuard<'static, ()>,
     _setup: MutexGuard<'static, ()>,
@@ -42,7 +50,7 @@ thread_local! {
     static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
 }
 
-static HOOKS: os::fork::Hooks = os::fork::Hooks::new(prepare, release, release);
+static HOOKS: os::fork::Hooks = os::fork::Hooks::new(prepare, release, in_child);
 
 /// Watches for forks from now on.
 pub(super) fn watch() {
@@ -85,4 +93,13 @@ extern "C" fn prepare() {
 
 extern "C" fn release() {
     let _ = HELD.try_with(RefCell::take);
+}
+
+extern "C" fn in_child() {
+    let held = HELD.try_with(RefCell::take).ok().flatten();
+    let whole = held.is_some();
+    drop(held);
+    if let Some(then) = IN_CHILD.get() {
+        then(whole);
+    }
 }

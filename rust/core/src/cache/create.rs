@@ -7,6 +7,7 @@ use super::header::{BLOCK_ALIGN, Cache, MAX_NAME, SLOTS_AT, block_bytes};
 use super::hooks::{DtorMode, Hooks};
 use super::park;
 use super::raw::RawCache;
+use super::rcu_service;
 use super::registry::{Entry, Registry};
 use super::retain::Retain;
 use super::slabs::At;
@@ -76,6 +77,7 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
     check_hooks(name, size, args)?;
     let geometry = choose_geometry(arena, name, size, args)?;
     let mut registry = arena.registry();
+    rcu_service::register();
     let taken = |entry: &Entry| RawCache::from_address(entry.slots).is_some_and(|cache| cache.header().name() == name);
     if registry.caches.iter().any(taken) {
         return Err(bad(name, "name", name, "a name that no living cache has"));

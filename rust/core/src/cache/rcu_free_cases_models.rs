@@ -29,13 +29,19 @@ fn reads(cache: &Cache, me: usize) {
 
 /// What was given before must be free: 1, which the slot had at the beginning.
 fn waits(cache: &Cache, _: usize) {
-    cache.barrier();
+    cache.barrier(None);
+    cache.step(|state| assert!(state.free.contains(&1), "a barrier missed an object"));
+}
+
+/// The same on the slot's CPU.
+fn waits_here(cache: &Cache, me: usize) {
+    cache.barrier(Some(me));
     cache.step(|state| assert!(state.free.contains(&1), "a barrier missed an object"));
 }
 
 /// The service thread's round.
 fn ages(cache: &Cache, _: usize) {
-    cache.hand_over();
+    cache.hand_over(None);
     cache.reclaim();
 }
 
@@ -68,6 +74,27 @@ fn loom_free_rcu_barrier_against_a_full_sheaf() {
 #[test]
 fn loom_free_rcu_barrier_against_two_threads_of_the_cpu() {
     model(Some(3), Wrong::Nothing, 2, &[8, 9], [frees, frees_another, waits]);
+}
+
+#[test]
+fn loom_free_rcu_barrier_on_the_cpu_against_a_push() {
+    model(Some(5), Wrong::Nothing, 1, &[9], [frees, waits_here]);
+}
+
+#[test]
+fn loom_free_rcu_barrier_on_the_cpu_against_a_full_sheaf() {
+    model(Some(5), Wrong::Nothing, 2, &[9], [frees, waits_here]);
+}
+
+#[test]
+fn loom_free_rcu_barriers_here_and_there_meet() {
+    model(Some(3), Wrong::Nothing, 1, &[9], [frees, waits, waits_here]);
+}
+
+#[test]
+#[should_panic(expected = "lost or doubled")]
+fn loom_free_rcu_catches_a_take_without_a_sequence() {
+    model(Some(5), Wrong::NoSequence, 1, &[9], [frees, waits_here]);
 }
 
 #[test]

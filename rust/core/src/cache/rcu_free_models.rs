@@ -60,6 +60,8 @@ enum Wrong {
     OneRound,
     /// Drainers do not lock the line.
     NoLock,
+    /// A drainer on the slot's CPU takes the sheaf without a sequence.
+    NoSequence,
 }
 
 /// A sheaf in the line and the cookie that it waits for.
@@ -187,8 +189,29 @@ impl Cache {
         });
     }
 
+    /// The way of `Rseq::drain_rcu` where the drainer runs on the slot's CPU: one sequence. False: there is no sheaf.
+    fn take_here(&self, me: usize) -> bool {
+        let seen = self.step(|state| state.word);
+        let At { sheaf, level } = seen else { return false };
+        let same = |state: &State| (state.word == seen).then_some(());
+        let taken = if self.wrong == Wrong::NoSequence {
+            let same = self.step(|state| same(state).is_some());
+            self.step(|state| state.word = NoSheaf);
+            same
+        } else {
+            self.sequence(me, same, |state, ()| state.word = NoSheaf)
+        };
+        if taken {
+            self.queue(sheaf, level);
+        }
+        taken
+    }
+
     /// `Rseq::drain_rcu`, step for step.
-    fn drain(&self) {
+    fn drain(&self, here: Option<usize>) {
+        if here.is_some_and(|me| self.take_here(me)) {
+            return;
+        }
         let mut got = NoSheaf;
         let mut rounds = 0;
         loop {
@@ -232,13 +255,13 @@ impl Cache {
     }
 
     /// `hand_over`.
-    fn hand_over(&self) {
+    fn hand_over(&self, here: Option<usize>) {
         if self.wrong == Wrong::NoLock {
-            self.drain();
+            self.drain(here);
         }
         let mut line = self.line.lock().expect("no panic");
         if self.wrong != Wrong::NoLock {
-            self.drain();
+            self.drain(here);
         }
         self.collect(&mut line);
     }
@@ -259,8 +282,9 @@ impl Cache {
         }
     }
 
-    fn barrier(&self) {
-        self.hand_over();
+    /// `here`: by a thread of the slot's CPU.
+    fn barrier(&self, here: Option<usize>) {
+        self.hand_over(here);
         self.wait(&self.cookie());
         if self.wrong != Wrong::NoSecondLook {
             let stragglers = self.collect(&mut self.line.lock().expect("no panic"));

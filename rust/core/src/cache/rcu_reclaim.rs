@@ -111,7 +111,8 @@ pub(super) fn wait(cookie: Cookie, go_on: &dyn Fn() -> bool) -> bool {
 pub(super) fn relieve(cache: &Cache) -> Backlog {
     let at = At::new(cache);
     let batch = at.batch();
-    if cache.rcu.waiting.len(cache.form()) >= batch {
+    // The counter first: it is never the smaller one, and the stack's own count takes a wide load.
+    if cache.rcu.queued.get() >= batch && cache.rcu.waiting.len(cache.form()) >= batch {
         at.advance(2 * batch);
     }
     if cache.rcu.queued.get() >= BATCHES * batch { Backlog::Much } else { Backlog::Little }

@@ -8,47 +8,60 @@ use super::rcu_reclaim::wait;
 use super::slabs::At;
 use super::undertaker;
 use crate::error::Error;
-use crate::os::fork::Hooks;
+use crate::os;
 use crate::rcu::{self, Flush};
 use crate::service::{self, Task};
-use crate::sync::{Gong, TryFlag};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use crate::sync::{Counter, Gong};
+use std::sync::Once;
+use std::time::Duration;
 
 /// Every batch is handed over so often, full or not. Half of what is promised: the thread may be late.
-const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: u64 = Duration::from_secs(1).as_nanos() as u64;
 /// How often a grace period that readers hold up is looked at.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Up while the task is sure to run again.
 static ARMED: Gong = Gong::new();
 
-extern "C" fn in_child() {
-    // The service thread stayed in the parent: the next one to arm starts another.
-    ARMED.hear();
-}
-
-static FORKS: Hooks = Hooks::in_child(in_child);
-
-/// The time of the next hand-over, while anything waits.
-static NEXT: Mutex<Option<Instant>> = Mutex::new(None);
+/// When the next hand-over is due, in nanoseconds of [`os::thread::now`]; 0: nothing waits. No lock: this thread waits for
+/// registries, which a fork holds, and the child would find it locked for ever.
+static NEXT: Counter = Counter::new();
 
 struct Ages;
 
 /// After a batch was begun: has it looked after. The batch is where the task finds it by now.
 pub(super) fn arm() {
     if ARMED.ring() {
-        register();
-        service::kick();
+        // Without a thread the next one to arm tries again.
+        if !service::kick() {
+            ARMED.hear();
+        }
     }
 }
 
-fn register() {
-    static REGISTERED: TryFlag = TryFlag::new();
-    if !REGISTERED.is_held_by(|mark| mark != 0) && REGISTERED.try_take(1, |_| false) {
-        FORKS.watch();
+/// When a cache is made, under its registry's lock, so that no fork comes between: who frees something and then waits for all
+/// finds this among what is flushed.
+pub(super) fn register() {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        at_fork::then_in_child(in_child);
         service::register(&Ages);
         rcu::on_barrier(&Ages);
+    });
+}
+
+/// In the child of a fork. The service thread stayed in the parent: the next one to arm starts another. So that the next free
+/// of each cache does, none may find an rcu sheaf on its CPU that it could go on by the fast path.
+///
+/// `whole`: no lock is held by a thread that is not there.
+fn in_child(whole: bool) {
+    ARMED.hear();
+    if whole {
+        each_cache(|cache| {
+            if cache.rcu.is_used() {
+                At::new(cache).hand_over();
+            }
+        });
     }
 }
 
@@ -64,9 +77,8 @@ impl Task for Ages {
     fn run(&self) -> Option<Duration> {
         // Before the look: who begins a batch that is not seen kicks again.
         ARMED.hear();
-        let now = Instant::now();
-        let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = *next.get_or_insert(now + PERIOD);
+        let now = os::thread::now();
+        let due = Some(NEXT.get()).filter(|&due| due != 0).unwrap_or(now + PERIOD);
         let (mut pending, mut queued) = (false, false);
         each_cache(|cache| {
             let at = At::new(cache);
@@ -80,13 +92,11 @@ impl Task for Ages {
             pending |= at.rcu_pending() > 0;
             queued |= cache.rcu.queued.get() > 0;
         });
-        *next = pending.then(|| if now >= due { now + PERIOD } else { due });
-        let again = *next;
-        drop(next);
+        let again = pending.then_some(if now >= due { now + PERIOD } else { due });
+        NEXT.set(again.unwrap_or(0));
         undertaker::settle_all();
-        let again = again?;
+        let until = Duration::from_nanos(again? - now);
         ARMED.ring();
-        let until = again.saturating_duration_since(now);
         Some(if queued { until.min(AGAIN) } else { until })
     }
 }

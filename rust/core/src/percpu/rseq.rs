@@ -170,6 +170,16 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
 
     unsafe fn drain_rcu(&self, slots: Slots, cpu: Cpu) -> Option<(*mut u64, u32)> {
         let word = rcu_word(slots, cpu);
+        // Where the caller runs, a sequence takes it, as one takes a full sheaf: any other that was going on there starts over.
+        // So a membarrier, which costs more than all the rest, is for other CPUs.
+        // SAFETY: the caller's word; the sheaf that the commit displaces is the caller's.
+        unsafe {
+            let seen = seq::read(word) as *mut u64;
+            let is_sheaf = seen != no_sheaf() && seen != stop();
+            if is_sheaf && self.cpu() == cpu && seq::replace_rcu(slots, cpu, seen, no_sheaf()) {
+                return Some((seen, 1));
+            }
+        }
         let (mut got, mut rounds) = (no_sheaf(), 0);
         loop {
             // SAFETY: the caller's word.

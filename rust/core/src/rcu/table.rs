@@ -5,7 +5,7 @@ use super::record::Record;
 use crate::inject::{self, Point};
 use crate::os;
 use crate::os::mem::zeroed_page;
-use crate::sync::PublishedPtr;
+use crate::sync::{Published, PublishedPtr};
 use core::ptr::null_mut;
 
 const FIRST: usize = 64;
@@ -21,13 +21,19 @@ struct Page {
 const _: () = assert!(size_of::<Page>() == 4096);
 
 static RECORDS: [Record; FIRST] = [const { Record::new() }; FIRST];
+/// So many of them, from the front, have ever been somebody's. Raised before their owner enters a section, so whoever sees the
+/// section sees this too.
+static USED: Published = Published::new(0);
 static PAGES: PublishedPtr<Page> = PublishedPtr::new(null_mut());
 
-/// Every record, claimed or not.
+/// Every record that may be somebody's.
 pub(crate) fn all() -> impl Iterator<Item = &'static Record> {
-    let first = page(&PAGES);
-    let pages = core::iter::successors(first, |held| page(&held.next));
-    RECORDS.iter().chain(pages.flat_map(|held| held.records.iter()))
+    RECORDS[..FIRST.min(USED.read() as usize)].iter().chain(in_pages())
+}
+
+fn in_pages() -> impl Iterator<Item = &'static Record> {
+    let pages = core::iter::successors(page(&PAGES), |held| page(&held.next));
+    pages.flat_map(|held| held.records.iter())
 }
 
 fn page(pointer: &PublishedPtr<Page>) -> Option<&'static Page> {
@@ -41,10 +47,24 @@ fn page(pointer: &PublishedPtr<Page>) -> Option<&'static Page> {
 pub(crate) fn claim() -> Option<&'static Record> {
     let (mark, thread) = (os::fork::generation(), os::thread::thread_id());
     let free = |record: &&Record| record.claim(mark, os::fork::is_stale, thread);
-    if let Some(record) = all().find(free) {
+    if let Some((n, record)) = RECORDS.iter().enumerate().find(|(_, record)| free(record)) {
+        count(n as u64 + 1);
+        return Some(record);
+    }
+    if let Some(record) = in_pages().find(free) {
         return Some(record);
     }
     add_page()?.records.iter().find(free)
+}
+
+/// The first `n` have been somebody's.
+fn count(n: u64) {
+    let mut used = USED.read();
+    while used < n
+        && let Err(now) = USED.publish_if(used, n)
+    {
+        used = now;
+    }
 }
 
 fn add_page() -> Option<&'static Page> {

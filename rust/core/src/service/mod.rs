@@ -73,17 +73,19 @@ pub fn register(task: &'static dyn Task) {
 }
 
 /// Has every task run soon, by a thread that is started if there is none. Where the system has no thread to give, the next
-/// kick tries again, and barriers do the work themselves meanwhile.
+/// kick tries again, and barriers do the work themselves meanwhile: false then. While the service is stopped it is true: who
+/// allows it again has the tasks run.
 #[doc(hidden)]
-pub fn kick() {
+pub fn kick() -> bool {
     // Rung already: who rang it has seen to the thread, or is about to.
-    if GONG.ring() {
-        watch_forks();
-        wake(&mut lock());
+    if !GONG.ring() {
+        return true;
     }
+    watch_forks();
+    wake(&mut lock())
 }
 
-fn wake(service: &mut Service) {
+fn wake(service: &mut Service) -> bool {
     if service.running.is_some() {
         WAKE.notify_all();
     } else if !service.stopped {
@@ -96,9 +98,11 @@ fn wake(service: &mut Service) {
             Err(_) => {
                 REFUSED.add(1);
                 GONG.hear();
+                return false;
             }
         }
     }
+    true
 }
 
 /// Ends the service thread and waits until it has: a task that it is at is done first. From then on nothing starts it again
@@ -176,6 +180,10 @@ fn next(due: &mut Vec<Option<Instant>>) -> Option<Vec<&'static dyn Task>> {
     loop {
         if service.quit {
             (service.running, service.token, service.quit) = (None, 0, false);
+            // What some task wanted to come back for is the next thread's.
+            if due.iter().any(Option::is_some) {
+                GONG.ring();
+            }
             if GONG.is_rung() {
                 wake(&mut service);
             }

@@ -9,13 +9,13 @@
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use haybarn::rcu;
 use haybarn::sync::Published;
+use haybarn::{Error, rcu};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::layout::SlabObject;
-use crate::errors;
+use crate::errors::{self, Kind};
 use crate::lifetimes::{inside, later};
 use crate::state::Retired;
 
@@ -47,7 +47,12 @@ fn hand_over(py: Python<'_>, object: &SlabObject) -> PyResult<()> {
         }
         // SAFETY: as above.
         let waited = unsafe { cache.guarded.free_rcu_waiting(py, object.address()) };
-        waited.map_err(|error| errors::from_core(py, error))?;
+        waited.map_err(|error| match error {
+            Error::InReadSection { .. } => {
+                errors::error(py, Kind::ReadSection, format!("cache '{}': {error}", cache.name))
+            }
+            error => errors::from_core(py, error),
+        })?;
     }
     object.state.free_claimed();
     Ok(())

@@ -8,7 +8,7 @@ use haybarn::{rcu, service};
 use pyo3::prelude::*;
 
 use super::later::{self, later};
-use super::{section, wait};
+use super::wait;
 use crate::errors::{self, Kind};
 use crate::lifetimes::inside;
 use crate::object;
@@ -23,7 +23,6 @@ const AT_EXIT: Duration = Duration::from_secs(1);
 /// kvfree_rcu_barrier().
 #[pyfunction]
 pub(super) fn barrier(py: Python<'_>) -> PyResult<()> {
-    section::pay_debts();
     wait::may_wait(py, "barrier()")?;
     if later().is_my_turn() {
         let text = "barrier() inside a callback of rcu.call() would wait for that callback";

@@ -5,7 +5,7 @@ use haybarn::rcu;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{later, wait};
+use super::{later, section, wait};
 
 /// A grace period that may still have to come; see the stub for its Python documentation.
 #[pyclass(frozen, eq, hash, immutable_type, module = "haybarn.rcu", skip_from_py_object)]
@@ -45,6 +45,7 @@ pub(super) fn get_state() -> Cookie {
 #[pyo3(signature = (cookie, /))]
 pub(super) fn poll_state(cookie: &Bound<'_, PyAny>) -> PyResult<bool> {
     let (py, cookie) = (cookie.py(), rcu::Cookie(of(cookie)?.get().0));
+    section::pay_debts();
     Ok(py.detach(|| rcu::poll_state(cookie)))
 }
 
@@ -56,6 +57,7 @@ pub(super) fn poll_state(cookie: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[pyo3(signature = (cookie, /))]
 pub(super) fn cond_synchronize(py: Python<'_>, cookie: &Bound<'_, PyAny>) -> PyResult<()> {
     let cookie = rcu::Cookie(of(cookie)?.get().0);
+    section::pay_debts();
     if py.detach(|| rcu::poll_state(cookie)) {
         return Ok(());
     }

@@ -21,6 +21,7 @@ mod wait;
 
 pub(crate) use barrier::{after_fork_in_child, settle};
 pub(crate) use later::{Work, ends_are_queued, push};
+pub(crate) use section::pay_debts;
 pub(crate) use wait::{grace_period, listening};
 
 use pyo3::prelude::*;

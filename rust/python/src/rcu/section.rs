@@ -154,7 +154,7 @@ impl Owner {
 }
 
 /// Gives back the sections of this thread whose guards died elsewhere.
-pub(super) fn pay_debts() {
+pub(crate) fn pay_debts() {
     let _ = ME.try_with(|me| me.pay());
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use haybarn::{Error, rcu};
 use pyo3::prelude::*;
 
+use super::section;
 use crate::errors::{self, Kind};
 use crate::lifetimes::inside;
 
@@ -20,7 +21,9 @@ const LONGEST_NAP: Duration = Duration::from_millis(2);
 const AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Whoever waits for readers while being one waits for ever; so may a destructor, which others wait for.
+/// Sections whose guards died on other threads are left first.
 pub(crate) fn may_wait(py: Python<'_>, what: &str) -> PyResult<()> {
+    section::pay_debts();
     if inside::must_not_wait() {
         return Err(inside::would_wait_for_readers(py, what));
     }
