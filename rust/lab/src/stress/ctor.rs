@@ -7,13 +7,13 @@ use super::needs::Needs;
 use super::scenario::{Scenario, Setup, Work};
 use super::worker::Worker;
 use crate::oracle::Watched;
-use crate::oracle::subject::Counter::{Constructed, CtorFailed, Destructed, FreedSlab, NewSlab, QueuedFree};
+use crate::oracle::subject::Counter::{Constructed, CtorFailed, Destructed, FreedSlab, NewSlab, QueuedFree, Refill};
 use haybarn::DtorMode;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "ctor",
     about: "objects constructed once per slab, by constructors that fail and take parts of another cache; every dtor mode",
-    needs: Needs::everywhere(&[NewSlab, FreedSlab, Constructed, Destructed, CtorFailed, QueuedFree], &[]),
+    needs: Needs::everywhere(&[Refill, NewSlab, FreedSlab, Constructed, Destructed, CtorFailed, QueuedFree], &[]),
     prepare: |setup: &Setup<'_>| Ok(Box::new(Ctor { caches: setup.caches("ctor", &SPECS)? })),
 };
 

@@ -7,20 +7,20 @@ use super::held::Held;
 use super::needs::Needs;
 use super::scenario::{Scenario, Setup, Work};
 use super::worker::Worker;
-use crate::oracle::subject::Counter::{CasFail, DrainRetry, NewSlab, RcuDone, RcuLoose, RcuSheaf, Refill};
+use crate::oracle::subject::Counter::{CasFail, DrainRetry, NewSlab, RcuDone, RcuSheaf, Refill};
 use crate::oracle::{Kind, Watched};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::rcu;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Two nodes on `virtual` make loose batches: what a thread of one frees there was often another's.
+/// Two nodes on `virtual` make loose batches, with more than one thread: what one frees there was often another's.
 pub const SCENARIO: Scenario = Scenario {
     name: "rcu",
     about: "readers look objects up without a lock while writers replace them and free the old ones after a grace period",
     needs: Needs {
         rseq: &[Refill, NewSlab, RcuSheaf, RcuDone],
         locked: &[Refill, NewSlab, RcuSheaf, RcuDone],
-        virtual_cpus: &[Refill, NewSlab, RcuSheaf, RcuLoose, RcuDone],
+        virtual_cpus: &[Refill, NewSlab, RcuSheaf, RcuDone],
         races: &[CasFail, DrainRetry],
     },
     prepare: |setup: &Setup<'_>| {
