@@ -67,6 +67,13 @@ impl Args<'_, '_> {
         self.number("n", value, || format!("0 to {} objects", isize::MAX))
     }
 
+    /// A size of memory, 0 to `most` bytes.
+    pub(crate) fn bytes(&self, value: &Bound<'_, PyAny>, most: usize) -> PyResult<usize> {
+        let legal = || format!("0 to {most} bytes");
+        let n: usize = self.number("n", value, legal)?;
+        if n > most { Err(self.bad("n", &n.to_string(), &legal())) } else { Ok(n) }
+    }
+
     pub(crate) fn probability(&self, value: &Given<'_>) -> PyResult<f64> {
         let Some(value) = &value.0 else { return Ok(1.0) };
         value.extract::<f64>().map_err(|error| {

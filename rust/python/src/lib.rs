@@ -11,6 +11,7 @@ mod flags;
 mod gate;
 mod geometry;
 mod guarded;
+mod kmalloc;
 mod lab_bench;
 mod lab_replay;
 mod lab_stress;
@@ -60,6 +61,7 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     object::install(&class)?;
     construct::install(&class);
     registry::register(module)?;
+    kmalloc::register(module)?;
     rcu::register(module)?;
     lab_bench::register(module)?;
     lab_replay::register(module)?;
