@@ -81,6 +81,12 @@ def test_an_error_of_the_progress_stops_the_run():
         _core._bench_run(["pair-call"], ["system"], 1, [], stop)
 
 
+def test_a_row_leaves_the_caller_where_it_may_run():
+    allowed = os.sched_getaffinity(0)
+    _core._bench_iterate("pair-call", "haybarn", 1000)
+    assert os.sched_getaffinity(0) == allowed
+
+
 # Rows that compare ways of this allocator's own bring their own targets.
 OWN = {"free-rcu": {"free", "free_rcu"}, "ctor": {"constructed", "anew", "anew-boxed"}}
 
