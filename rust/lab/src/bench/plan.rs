@@ -83,6 +83,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize) -> bool) ->
     }
     // Where the system refuses, the thread runs where it is put.
     let _ = pin(0);
+    let _at_the_end = Unpins;
     for (done, row) in in_rounds.iter().enumerate() {
         go_on(progress(row.name, done + usize::from(with_processes), total))?;
         let measured = measure(row, plan.rounds, target_wanted);
@@ -95,8 +96,16 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize) -> bool) ->
             missing: measured.missing,
         });
     }
-    super::machine::unpin();
     Ok(report)
+}
+
+/// Lets the thread go when a run ends, also one that was stopped.
+struct Unpins;
+
+impl Drop for Unpins {
+    fn drop(&mut self) {
+        super::machine::unpin();
+    }
 }
 
 /// Runs one process of the row of 64 threads: `target` and pairs per thread as the launcher passed them.
