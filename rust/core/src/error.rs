@@ -106,6 +106,12 @@ pub enum Error {
         /// The operation.
         what: &'static str,
     },
+    /// A name was destroyed before, or is being destroyed by another thread.
+    #[error("{}destroyed already", of(cache))]
+    Destroyed {
+        /// The cache's name; empty where it is not known.
+        cache: String,
+    },
     /// A static cache was set up twice.
     #[error("static cache '{cache}' is set up already")]
     AlreadySetUp {
@@ -136,6 +142,29 @@ pub enum Error {
         /// What was asked, and inside which callback.
         what: &'static str,
     },
+}
+
+impl Error {
+    /// The same error, told of another name of the cache.
+    #[must_use]
+    pub fn of_cache(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::BadArgument { cache, .. }
+            | Self::OutOfMemory { cache, .. }
+            | Self::CacheBusy { cache, .. }
+            | Self::SheafEmpty { cache }
+            | Self::WrongCache { cache, .. }
+            | Self::BadPointer { cache, .. }
+            | Self::Corruption { cache, .. }
+            | Self::Destroyed { cache }
+            | Self::AlreadySetUp { cache }
+            | Self::NotSetUp { cache }
+            | Self::Ctor { cache, .. } => name.clone_into(cache),
+            Self::Reentry { inner, .. } => name.clone_into(inner),
+            Self::Unavailable { .. } | Self::InReadSection { .. } | Self::InCallback { .. } => (),
+        }
+        self
+    }
 }
 
 fn of(cache: &str) -> String {

@@ -33,8 +33,8 @@ pub(super) fn finish(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> O
             free::slow(cache, object);
             return outcome(Err(Failed::from(zero_refused(cache))));
         }
-        // SAFETY: the object is `object_size` bytes and ours.
-        unsafe { object.as_ptr().write_bytes(0, cache.geometry.object_size) };
+        // SAFETY: the object is ours, and as large as the largest object of a name.
+        unsafe { object.as_ptr().write_bytes(0, cache.object_bytes.get() as usize) };
     }
     if flags.contains(AllocFlags::ACCOUNT) {
         At::new(cache).bump(Stat::Accounted, 1);

@@ -32,11 +32,22 @@ pub struct ArenaConfig {
     pub reserve: usize,
     /// Least order of every slab (slab_min_order), 0 to 9.
     pub min_order: u8,
+    /// No cache shares its storage (slab_nomerge). `HAYBARN_NOMERGE=1` says so for every arena.
+    pub no_merge: bool,
 }
 
 impl Default for ArenaConfig {
     fn default() -> Self {
-        Self { backend: None, cpus: None, nodes: 0, source: Source::Anonymous, form: None, reserve: 0, min_order: 0 }
+        Self {
+            backend: None,
+            cpus: None,
+            nodes: 0,
+            source: Source::Anonymous,
+            form: None,
+            reserve: 0,
+            min_order: 0,
+            no_merge: false,
+        }
     }
 }
 
@@ -60,6 +71,7 @@ pub struct Arena {
     pub(super) nodes: u32,
     pub(super) node_of: Vec<u8>,
     pub(super) min_order: u8,
+    pub(super) no_merge: bool,
     pub(super) descriptors: BlockPool,
     sheaves: [BlockPool; SHEAF_BLOCKS],
     registry: Mutex<Registry>,
@@ -92,9 +104,19 @@ fn min_order_from_environment() -> Result<u8, Error> {
     order.map_or(Ok(0), |order| order.parse().map_err(|_| bad("HAYBARN_MIN_ORDER", order, legal)))
 }
 
+fn no_merge_from_environment() -> Result<bool, Error> {
+    let legal = "0 or 1";
+    let off = variable("HAYBARN_NOMERGE", legal)?;
+    match off.as_deref() {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => Err(bad("HAYBARN_NOMERGE", other, legal)),
+    }
+}
+
 impl Arena {
     /// The arena of the process, made at first use. `HAYBARN_BACKEND` forces a backend, `HAYBARN_MIN_ORDER` (0 to 9) sets the
-    /// least order of all slabs, as Linux's boot option slab_min_order does.
+    /// least order of all slabs, as Linux's boot option slab_min_order does, `HAYBARN_NOMERGE=1` keeps caches apart, as slab_nomerge.
     ///
     /// # Errors
     /// The error of its making, the same at every call.
@@ -122,6 +144,7 @@ impl Arena {
 
     fn make(config: ArenaConfig) -> Result<&'static Self, Error> {
         inject::start_from_environment()?;
+        let no_merge = config.no_merge || no_merge_from_environment()?;
         let choice = choose(config.backend.map_or_else(from_environment, |kind| Ok(Some(kind)))?)?;
         let is_virtual = choice.kind == BackendKind::Virtual;
         if !is_virtual && (config.cpus.is_some() || config.nodes > 1) {
@@ -169,6 +192,7 @@ impl Arena {
             kind: choice.kind,
             why: choice.why,
             min_order: config.min_order,
+            no_merge,
             pages,
             form,
             cpus,

@@ -5,9 +5,10 @@
 //! is there for the next one.
 
 use super::arena::Arena;
+use super::attributes::CacheInfo;
 use super::create::CacheArgs;
 use super::hooks::{CtorError, Hooks, take_ctor_error};
-use super::inspect::{CacheInfo, CacheStats};
+use super::inspect::CacheStats;
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use super::typed::{for_type, why_not};

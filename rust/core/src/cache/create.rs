@@ -7,7 +7,6 @@ use super::header::{BLOCK_ALIGN, Cache, MAX_NAME, SLOTS_AT, block_bytes};
 use super::hooks::{DtorMode, Hooks};
 use super::park;
 use super::raw::RawCache;
-use super::rcu_service;
 use super::registry::{Entry, Registry};
 use super::retain::Retain;
 use super::slabs::At;
@@ -16,6 +15,7 @@ use crate::inject::{self, Point};
 use crate::percpu::{BackendKind, backend};
 use crate::slab::flags::SlabFlags;
 use crate::slab::geometry::{Geometry, GeometryRequest, geometry};
+use core::any::Any;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
@@ -43,6 +43,11 @@ pub struct CacheArgs {
     /// Bytes behind each object, a multiple of 8 up to 4096, that belong to the hooks: nobody else touches them between
     /// construct and destruct. They begin at the object's size rounded up to 8. Needs hooks.
     pub private_bytes: usize,
+    /// Offset and size in bytes of the region of an object that may be copied from and to a user (`useroffset`, `usersize`);
+    /// inside the object. `None`, the default, is the whole object and no region; a region keeps the cache from merging.
+    pub usercopy: Option<(usize, usize)>,
+    /// Something that must live as long as anybody looks at the cache: dropped with the last [`CacheName`](super::CacheName) of this name.
+    pub owner: Option<Arc<dyn Any + Send + Sync>>,
     /// Keeps objects of `free_rcu` back after their grace period: for tests of the order in which a cache ends.
     #[doc(hidden)]
     pub retainer: Option<Arc<dyn Retain>>,
@@ -52,45 +57,40 @@ pub struct CacheArgs {
 impl UnwindSafe for CacheArgs {}
 impl RefUnwindSafe for CacheArgs {}
 
-impl RawCache {
-    /// Makes a cache of objects of `size` bytes in an arena.
-    ///
-    /// # Errors
-    /// [`Error::BadArgument`] naming the argument and its legal range: the name is 1 to 127 bytes without space, `/` or
-    /// control characters and unique among the arena's living caches; for the others see [`CacheArgs`].
-    /// [`Error::OutOfMemory`] when there is no memory for the cache itself.
-    ///
-    /// # Panics
-    /// On any error if the flags have `PANIC`.
-    pub fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> Result<Self, Error> {
-        let made = create(arena, name, size, args);
-        match made {
-            Err(error) if args.flags.contains(SlabFlags::PANIC) => panic!("SLAB_PANIC: {error}"),
-            made => made,
-        }
-    }
+/// A request whose arguments have been checked.
+pub(super) struct Checked {
+    pub flags: SlabFlags,
+    pub geometry: Geometry,
 }
 
-fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> Result<RawCache, Error> {
+pub(super) fn check(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> Result<Checked, Error> {
     check_name(name)?;
     let flags = check_flags(name, args)?;
     check_hooks(name, size, args)?;
     let geometry = choose_geometry(arena, name, size, args)?;
-    let mut registry = arena.registry();
-    rcu_service::register();
-    let taken = |entry: &Entry| RawCache::from_address(entry.slots).is_some_and(|cache| cache.header().name() == name);
-    if registry.caches.iter().any(taken) {
-        return Err(bad(name, "name", name, "a name that no living cache has"));
-    }
+    check_usercopy(name, size, args)?;
+    Ok(Checked { flags, geometry })
+}
+
+/// Makes the storage and enters it into the registry. `apart`: nobody else is to share it.
+pub(super) fn build(
+    arena: &'static Arena,
+    registry: &mut Registry,
+    name: &str,
+    args: &CacheArgs,
+    checked: &Checked,
+    apart: bool,
+) -> Result<&'static Cache, Error> {
     let out_of_memory = |what| Error::OutOfMemory { cache: name.to_owned(), what };
     let id = registry.take_id().ok_or_else(|| out_of_memory("a cache id: 65535 are in use"))?;
-    let Some(block) = take_block(arena, &mut registry) else {
+    let Some(block) = take_block(arena, registry) else {
         registry.put_id(id);
         return Err(out_of_memory("the cache's own block"));
     };
     let backend = backend(arena.kind, &arena.flagged, args.count_hits);
     let counts_hits = args.count_hits || arena.kind != BackendKind::Rseq;
     let place = core::ptr::with_exposed_provenance_mut::<Cache>(block);
+    let Checked { flags, geometry } = *checked;
     let mut header = Cache::new(place.cast(), arena, backend, geometry, flags, id, counts_hits, name);
     header.rcu.retain(args.retainer.clone());
     if args.encode_freeptr {
@@ -114,12 +114,12 @@ fn create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs) -> R
     }
     let made = RawCache::of(cache);
     debug_assert_eq!(made.address(), block + SLOTS_AT);
-    registry.caches.push(Entry { id, slots: made.address() });
+    registry.caches.push(Entry { id, slots: made.address(), apart, dying: None });
     park::settle(cache);
-    Ok(made)
+    Ok(cache)
 }
 
-fn bad(cache: &str, argument: &'static str, value: impl ToString, legal: impl Into<String>) -> Error {
+pub(super) fn bad(cache: &str, argument: &'static str, value: impl ToString, legal: impl Into<String>) -> Error {
     Error::BadArgument { cache: cache.to_owned(), argument, value: value.to_string(), legal: legal.into() }
 }
 
@@ -165,6 +165,20 @@ fn check_hooks(name: &str, size: usize, args: &CacheArgs) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Linux clears a region that is not inside the object, with a warning; here it is an error, as every argument.
+fn check_usercopy(name: &str, size: usize, args: &CacheArgs) -> Result<(), Error> {
+    match args.usercopy {
+        Some((offset, bytes)) if offset > size || (bytes == 0 && offset != 0) => {
+            Err(bad(name, "useroffset", offset, format!("0 to the object size of {size} bytes, 0 where usersize is 0")))
+        }
+        Some((offset, bytes)) if bytes > size - offset => {
+            let legal = format!("0 to {} bytes, which the object has from useroffset {offset} on", size - offset);
+            Err(bad(name, "usersize", bytes, legal))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn choose_geometry(arena: &Arena, name: &str, size: usize, args: &CacheArgs) -> Result<Geometry, Error> {

@@ -8,6 +8,7 @@ use super::at_fork;
 use super::boxed::{Owned, Owner};
 use super::create::CacheArgs;
 use super::free;
+use super::join::{self, Way};
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use super::typed::{for_type, refusal};
@@ -71,8 +72,10 @@ impl<T> StaticCache<T> {
         if self.is_set_up() {
             return Err(Error::AlreadySetUp { cache: self.name.to_owned() });
         }
-        let raw = RawCache::create(Arena::global()?, self.name, size_of::<T>(), &for_type::<T>(self.name, args)?)?;
-        self.slots.publish(raw.slots().0);
+        let args = for_type::<T>(self.name, args)?;
+        // Others may come to share its slabs, but it shares nobody's.
+        let made = join::create(Arena::global()?, self.name, size_of::<T>(), &args, Way::Target)?;
+        self.slots.publish(made.storage().slots().0);
         Ok(())
     }
 
@@ -167,8 +170,9 @@ impl<T> StaticCache<T> {
     pub unsafe fn destroy(&'static self) -> Result<(), Error> {
         let _one_at_a_time = at_fork::setup();
         let raw = self.set_up()?;
+        let name = raw.arena().find_name(self.name).filter(|name| name.storage() == raw);
         // SAFETY: the caller's word.
-        unsafe { raw.destroy()? };
+        unsafe { name.ok_or_else(|| Error::Destroyed { cache: self.name.to_owned() })?.destroy()? };
         self.slots.publish(unset_slots());
         Ok(())
     }

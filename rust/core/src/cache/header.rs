@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// Longest name in bytes.
 pub(super) const MAX_NAME: usize = 127;
 
-/// What is written once, at creation; but for `parked`.
+/// What is written once, at creation; but for counters and lists.
 #[repr(C, align(64))]
 pub(crate) struct Cache {
     /// CPU 0's slot. Kept as a pointer, not computed from `&self`: a shared reference to the header gives no right to write
@@ -54,6 +54,10 @@ pub(crate) struct Cache {
     /// Whether there are destructors to run.
     pub has_dtor: bool,
     pub dtor_mode: DtorMode,
+    /// Bytes of the objects of its largest name, which ZERO clears.
+    pub object_bytes: Counter,
+    /// Who looks at the cache without having made it.
+    pub pins: Reapers,
     /// Sheaves of `free_rcu`.
     pub rcu: RcuLists,
     name: [u8; MAX_NAME + 1],
@@ -124,6 +128,8 @@ impl Cache {
             hooks: None,
             has_dtor: false,
             dtor_mode: DtorMode::Inline,
+            object_bytes: Counter::new(),
+            pins: Reapers::new(),
             name: bytes,
             defers_death: flags.contains(SlabFlags::TYPESAFE_BY_RCU),
             reapers: Reapers::new(),

@@ -1,44 +1,14 @@
 //! What a cache says of itself: attributes, counters, whose an address is, and whether its free lists are whole.
 
 use super::arena::Arena;
+use super::attributes::CacheInfo;
 use super::header::Cache;
 use super::raw::RawCache;
 use super::slabs::At;
 use crate::error::Error;
 use crate::pages::{NodeId, PageKind};
-use crate::percpu::BackendKind;
-use crate::slab::flags::SlabFlags;
 use crate::slab::{ObjRef, Slabs, Taken, harvest};
 use crate::stats::Stat;
-
-/// A cache's attributes, under Linux's names. Sizes are bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CacheInfo {
-    /// The name.
-    pub name: String,
-    /// What the user may touch of an object.
-    pub object_size: usize,
-    /// The stride from one object to the next.
-    pub slab_size: usize,
-    /// Effective alignment.
-    pub align: usize,
-    /// A slab has `1 << order` pages.
-    pub order: u8,
-    /// Objects of a slab of that order.
-    pub objs_per_slab: u32,
-    /// Wholly free slabs that each node keeps.
-    pub min_partial: u32,
-    /// Objects of a sheaf.
-    pub sheaf_capacity: u32,
-    /// Offset of the free pointer in a free object.
-    pub freeptr_offset: usize,
-    /// Flags.
-    pub flags: SlabFlags,
-    /// Whether `alloc_fastpath` and `free_fastpath` count the inlined hits.
-    pub counts_hits: bool,
-    /// The backend of the cache's arena.
-    pub backend: BackendKind,
-}
 
 /// A cache's counters at one moment; exact when the cache is quiet.
 #[derive(Clone, Debug)]
@@ -108,7 +78,7 @@ impl RawCache {
         let Cache { geometry, flags, counts_hits, arena, .. } = self.header();
         CacheInfo {
             name: self.header().name().to_owned(),
-            object_size: geometry.object_size,
+            object_size: self.object_size(),
             slab_size: geometry.slab_size,
             align: geometry.align,
             order: geometry.order,
@@ -122,11 +92,11 @@ impl RawCache {
         }
     }
 
-    /// Bytes of an object that the user may touch.
+    /// Bytes of an object that the user may touch; where several names share the cache, of the largest.
     #[inline]
     #[must_use]
     pub fn object_size(self) -> usize {
-        self.header().geometry.object_size
+        self.header().object_bytes.get() as usize
     }
 
     /// The arena that the cache lives in.
@@ -268,12 +238,9 @@ pub(super) enum Miss {
     Other(u16),
 }
 
-/// The name of a living cache, by the id in the page map.
+/// The primary's name of a living cache, by the id in the page map.
 fn owner(arena: &Arena, id: u16) -> String {
-    let registry = arena.registry();
-    let entry = registry.caches.iter().find(|entry| entry.id == id);
-    let cache = entry.and_then(|entry| RawCache::from_address(entry.slots));
-    cache.map_or("?", |cache| cache.header().name()).to_owned()
+    arena.registry().primary_of(id).unwrap_or("?").to_owned()
 }
 
 impl At<'_> {

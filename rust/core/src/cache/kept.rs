@@ -78,7 +78,11 @@ impl Arena {
         let cache = cache.ok_or_else(|| bad("the cache that the address lay in has just gone"))?;
         match cache.locate(core::ptr::with_exposed_provenance(address)) {
             Ok(_) => Ok((Found::Object(cache), cache.object_size())),
-            Err(Miss::Bad(why)) => Err(Error::BadPointer { cache: cache.header().name().to_owned(), address, why }),
+            Err(Miss::Bad(why)) => Err(Error::BadPointer {
+                cache: registry.primary_of(word.cache()).unwrap_or("?").to_owned(),
+                address,
+                why,
+            }),
             Err(Miss::Other(_)) => Err(bad("the slab that the address lay in has just gone")),
         }
     }

@@ -6,7 +6,9 @@
 //! | `kept`, `large` | for kmalloc: caches kept by number and found by address; whole pages freed by address |
 //! | `at_fork` | what a fork must not cut in two |
 //! | `header` | a cache's memory |
-//! | `create`, `shrink`, `live` | beginning, giving back, end |
+//! | `attributes`, `names` | names, which may share a cache |
+//! | `merge`, `join`, `create` | beginning: which may share, who does, a new one |
+//! | `shrink`, `live`, `end` | giving back, end |
 //! | `raw`, `options` | the untyped handle with the inlined fast path |
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `hooks`, `construct`, `callbacks` | constructors and destructors of objects, and what is not done inside them |
@@ -23,12 +25,14 @@ mod alloc;
 mod arena;
 mod ask;
 mod at_fork;
+mod attributes;
 mod boxed;
 mod bulk;
 mod callbacks;
 mod construct;
 mod constructed;
 mod create;
+mod end;
 mod fixed;
 mod free;
 mod graveyard;
@@ -36,10 +40,13 @@ mod header;
 mod hooks;
 mod info;
 mod inspect;
+mod join;
 mod kept;
 mod large;
 mod lent;
 mod live;
+mod merge;
+mod names;
 mod options;
 mod park;
 mod prefill;
@@ -61,15 +68,17 @@ mod undertaker;
 
 pub(crate) use arena::KEPT;
 pub use arena::{Arena, ArenaConfig, failing_source};
+pub use attributes::CacheInfo;
 pub use boxed::{Owned, Owner, kfree_rcu};
 pub use constructed::{AllocError, CtorBox, CtorCache};
 pub use create::CacheArgs;
 pub use fixed::{StaticBox, StaticCache};
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use info::Info;
-pub use inspect::{CacheInfo, CacheStats, ObjIndex};
+pub use inspect::{CacheStats, ObjIndex};
 pub(crate) use kept::Found;
 pub use lent::{Prefilled, StaticPrefilled};
+pub use names::{CacheName, Pinned};
 pub use options::{AllocFlags, Level};
 pub use park::{ActiveFault, active, fail_slab};
 pub use prefill::RawPrefilled;

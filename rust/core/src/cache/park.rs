@@ -25,14 +25,34 @@ use core::fmt;
 /// the slow path until the end. Waits for other threads' drains; alloc and free wait for nothing.
 ///
 /// # Errors
-/// [`Error::BadArgument`] for a parameter out of range.
+/// [`Error::BadArgument`] for a parameter out of range, and for a cache that several names share: the fault would hit all of
+/// them. While it is on, no new name comes to share the cache. As the kernel's attribute `failslab`.
 pub fn fail_slab(cache: Option<RawCache>, attr: FaultAttr) -> Result<FaultGuard, Error> {
     let target = cache.map_or(Target::Objects, |cache| Target::ObjectsOf(cache.address()));
     let guard = inject::begin(target, &attr, settle_all)?;
+    if let Some(cache) = cache {
+        refuse_shared(cache)?;
+    }
     settle_all();
     // What was flushed may have emptied slabs, whose destructors run with no registry locked.
     undertaker::settle_all();
     Ok(guard)
+}
+
+/// When the fault has begun, so that nobody comes to share the cache after the look.
+fn refuse_shared(cache: RawCache) -> Result<(), Error> {
+    let registry = cache.arena().registry();
+    let mut names = registry.names_of(cache.address()).map(|name| name.info.name.clone());
+    let first = names.next().unwrap_or_default();
+    let others: Vec<_> = names.collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let legal = format!(
+        "a cache that shares its slabs with no other: create it with NO_MERGE; it shares them with {}",
+        others.join(", ")
+    );
+    Err(Error::BadArgument { cache: first.clone(), argument: "cache", value: first, legal })
 }
 
 /// A fault that is on.
@@ -82,8 +102,8 @@ pub fn active() -> Vec<ActiveFault> {
 fn name_of(slots: usize) -> Option<String> {
     let mut name = None;
     at_fork::each_registry(|registry| {
-        if let Some(cache) = caches(registry).find(|cache| RawCache::of(cache).address() == slots) {
-            name = Some(cache.name().to_owned());
+        if let Some(primary) = registry.names_of(slots).next() {
+            name = Some(primary.info.name.clone());
         }
     });
     name

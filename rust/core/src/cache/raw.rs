@@ -1,6 +1,5 @@
 //! The raw handle: one pointer, and the inlined fast path.
 
-use super::arena::Arena;
 use super::header::{Cache, SLOTS_AT};
 use super::options::{AllocFlags, Level};
 use super::{alloc, bulk, callbacks, free};
@@ -21,17 +20,6 @@ pub struct RawCache(NonNull<Slot>);
 unsafe impl Send for RawCache {}
 // SAFETY: as above.
 unsafe impl Sync for RawCache {}
-
-impl Arena {
-    /// The names of the living caches, oldest first. No handles: a safe caller could keep one beyond its cache's end.
-    #[must_use]
-    pub fn cache_names(&self) -> Vec<String> {
-        // While the registry is locked, no cache goes.
-        let registry = self.registry();
-        let living = registry.caches.iter().filter_map(|entry| RawCache::from_address(entry.slots));
-        living.map(|cache| cache.header().name().to_owned()).collect()
-    }
-}
 
 impl RawCache {
     pub(super) fn from_address(address: usize) -> Option<Self> {

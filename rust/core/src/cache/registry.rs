@@ -1,23 +1,38 @@
 #![forbid(unsafe_code)]
-//! Which caches an arena has, and what destroyed ones left for new ones. Changed only when caches come and go.
+//! Which caches an arena has, under which names, and what destroyed ones left for new ones. Changed only when names come and
+//! go.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use super::attributes::Named;
+use crate::os;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Ids are 16 bits in the page map; 0 is none.
 const MAX_ID: u16 = u16::MAX;
 
-/// A living cache.
+/// A living cache: a storage, which one name or several have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub id: u16,
     /// Address of CPU 0's slot.
     pub slots: usize,
+    /// No other name may share it.
+    pub apart: bool,
+    /// Its last name is being destroyed, in the process of that generation: a child of a fork does not have who was at it.
+    pub dying: Option<u64>,
+}
+
+impl Entry {
+    pub fn is_dying(&self) -> bool {
+        self.dying == Some(os::fork::generation())
+    }
 }
 
 #[derive(Default)]
 pub(super) struct Registry {
     /// Oldest first.
     pub caches: Vec<Entry>,
+    /// Oldest first; each is of one of the caches. Who takes one out drops it after the lock: foreign code may run then.
+    pub names: Vec<Arc<Named>>,
     free_ids: Vec<u16>,
     last_id: u16,
     free_blocks: Vec<usize>,
@@ -30,6 +45,42 @@ impl Registry {
             self.last_id = self.last_id.checked_add(1).filter(|&id| id < MAX_ID)?;
             Some(self.last_id)
         })
+    }
+
+    /// The living name that reads so.
+    pub fn find(&self, name: &str) -> Option<&Arc<Named>> {
+        self.names.iter().find(|living| living.info.name == name)
+    }
+
+    /// The names of a cache, oldest first, hidden ones too: the first is the primary.
+    pub fn names_of(&self, slots: usize) -> impl Iterator<Item = &Arc<Named>> {
+        self.names.iter().filter(move |name| name.slots == slots)
+    }
+
+    /// The primary's name of the cache with that id in the page map.
+    pub fn primary_of(&self, id: u16) -> Option<&str> {
+        let entry = self.caches.iter().find(|entry| entry.id == id)?;
+        self.names_of(entry.slots).next().map(|primary| &*primary.info.name)
+    }
+
+    /// Says that the last name of a cache is being destroyed, or after all is not.
+    pub fn set_dying(&mut self, slots: usize, dying: bool) {
+        for entry in self.caches.iter_mut().filter(|entry| entry.slots == slots) {
+            entry.dying = dying.then(os::fork::generation);
+        }
+    }
+
+    /// Forgets a cache with its names, which are the caller's to drop.
+    pub fn remove(&mut self, slots: usize) -> Vec<Arc<Named>> {
+        self.caches.retain(|living| living.slots != slots);
+        self.remove_names(|name| name.slots == slots)
+    }
+
+    /// Forgets the names that `which` chooses.
+    pub fn remove_names(&mut self, which: impl Fn(&Arc<Named>) -> bool) -> Vec<Arc<Named>> {
+        let gone: Vec<_> = self.names.extract_if(.., |name| which(name)).collect();
+        gone.iter().for_each(|name| name.set_gone());
+        gone
     }
 
     /// The block of a destroyed cache: all of an arena's are of one size.

@@ -29,66 +29,63 @@ impl RawCache {
         cache.arena.pages.trim();
         released
     }
+}
 
-    /// Ends the cache, after everything that was given to [`RawCache::free_rcu`] has had its grace period.
-    ///
-    /// Source: `kmem_cache_destroy`; the order is K§2.19's: barrier, what a retainer keeps, flush, checks.
-    ///
-    /// # Errors
-    /// [`Error::CacheBusy`] with the first live objects when there are any, or when a prefilled sheaf is out; the cache then
-    /// stays as it is, usable.
-    /// [`Error::Reentry`] inside a constructor or destructor of this cache.
-    /// [`Error::InReadSection`] if it would have to wait for readers and the thread is one; nothing is done then.
-    ///
-    /// # Safety
-    /// Nobody uses the cache during the call, nor any copy of the handle after its success.
-    pub unsafe fn destroy(self) -> Result<(), Error> {
-        let cache = self.header();
-        callbacks::check_destroy(cache)?;
-        // A destructor may free objects of this very cache: then there is more to release.
-        loop {
-            At::new(cache).end_rcu()?;
-            let queued = callbacks::take_queued(cache);
-            let at = At::new(cache);
-            at.bump(Stat::FreeSlowpath, queued.len() as u64);
-            at.free_grouped(queued.iter().map(|object| object.as_ptr()));
-            let released = release_slabs(cache);
-            if cache.nodes().all(|node| cache.node(node).slabs() == 0) && self.stats().prefilled == 0 {
-                break;
-            }
-            // A cache that is busy says so before anybody waits for a reader; for a destructor that runs, it waits.
-            let idle = graveyard::reap(cache) == 0 && released == 0 && queued.is_empty();
-            if idle && (cache.is_type_safe() || !graveyard::has_dead(cache)) {
-                return Err(live::busy(cache));
-            }
-        }
-        graveyard::empty(cache)?;
-        cache.rcu.retainer().take();
-        // From here on no fault parks the slots, and nobody who walks the caches finds this one.
-        let mut registry = cache.arena.registry();
-        park::release(cache);
-        registry.caches.retain(|living| living.id != cache.id);
-        drop(registry);
-        graveyard::wait_for_reapers(cache);
+/// Ends a storage and the names that are left of it.
+///
+/// # Errors
+/// Those of [`RawCache::destroy`] but the last.
+///
+/// # Safety
+/// As [`RawCache::destroy`]; nobody has it pinned or comes to share it.
+pub(super) unsafe fn end(storage: RawCache) -> Result<(), Error> {
+    let cache = storage.header();
+    callbacks::check_destroy(cache)?;
+    // A destructor may free objects of this very cache: then there is more to release.
+    loop {
+        At::new(cache).end_rcu()?;
+        let queued = callbacks::take_queued(cache);
         let at = At::new(cache);
-        for cpu in cache.cpus().filter(|_| cache.has_sheaves()) {
-            // SAFETY: the caller promises that nobody else is here.
-            let pair = unsafe { cache.backend.peek(cache.slots(), cpu) };
-            at.drop_sheaf(at.sheaf_at(pair.main));
-            if !pair.spare.is_null() {
-                at.drop_sheaf(at.sheaf_at(pair.spare));
-            }
+        at.bump(Stat::FreeSlowpath, queued.len() as u64);
+        at.free_grouped(queued.iter().map(|object| object.as_ptr()));
+        let released = release_slabs(cache);
+        if cache.nodes().all(|node| cache.node(node).slabs() == 0) && storage.stats().prefilled == 0 {
+            break;
         }
-        // SAFETY: nobody reads the header any more but this function, which does not look at the hooks again.
-        let hooks = unsafe { (&raw const cache.hooks).read() };
-        let mut registry = cache.arena.registry();
-        registry.put_id(cache.id);
-        registry.put_block(self.block());
-        drop(registry);
-        cache.arena.pages.trim();
-        drop(hooks);
-        Ok(())
+        // A cache that is busy says so before anybody waits for a reader; for a destructor that runs, it waits.
+        let idle = graveyard::reap(cache) == 0 && released == 0 && queued.is_empty();
+        if idle && (cache.is_type_safe() || !graveyard::has_dead(cache)) {
+            return Err(live::busy(cache));
+        }
     }
+    graveyard::empty(cache)?;
+    cache.rcu.retainer().take();
+    // From here on no fault parks the slots, and nobody who walks the caches finds this one.
+    let mut registry = cache.arena.registry();
+    park::release(cache);
+    let names = registry.remove(storage.address());
+    drop(registry);
+    graveyard::wait_for_reapers(cache);
+    let at = At::new(cache);
+    for cpu in cache.cpus().filter(|_| cache.has_sheaves()) {
+        // SAFETY: the caller promises that nobody else is here.
+        let pair = unsafe { cache.backend.peek(cache.slots(), cpu) };
+        at.drop_sheaf(at.sheaf_at(pair.main));
+        if !pair.spare.is_null() {
+            at.drop_sheaf(at.sheaf_at(pair.spare));
+        }
+    }
+    // SAFETY: nobody reads the header any more but this function, which does not look at the hooks again.
+    let hooks = unsafe { (&raw const cache.hooks).read() };
+    let arena = cache.arena;
+    let mut registry = arena.registry();
+    registry.put_id(cache.id);
+    registry.put_block(storage.block());
+    drop(registry);
+    arena.pages.trim();
+    drop(hooks);
+    drop(names);
+    Ok(())
 }
 
 /// Returns how many slabs went, those that the flushes emptied included.

@@ -1,10 +1,12 @@
 //! Caches of one Rust type: safe to use, objects are owned boxes.
 
 use super::arena::Arena;
+use super::attributes::CacheInfo;
 use super::boxed::{Owned, Owner};
 use super::create::CacheArgs;
 use super::hooks::{CtorError, take_ctor_error};
-use super::inspect::{CacheInfo, CacheStats};
+use super::inspect::CacheStats;
+use super::names::CacheName;
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use crate::error::Error;
@@ -13,10 +15,11 @@ use core::ptr::NonNull;
 
 /// A cache of objects of type `T`. Its objects are [`CacheBox`]es, which cannot outlive it.
 ///
-/// Usable from every thread. Dropping it destroys the cache; objects that were leaked (`core::mem::forget`) keep the cache
-/// and its memory for good.
+/// Usable from every thread. It may share its slabs with others: see [`CacheName::create`]. Dropping it destroys the cache;
+/// objects that were leaked (`core::mem::forget`) keep the slabs, and an unshared cache, for good.
 pub struct KmemCache<T> {
     raw: RawCache,
+    name: CacheName,
     objects: PhantomData<fn() -> T>,
 }
 
@@ -37,8 +40,8 @@ impl<T> KmemCache<T> {
     /// # Errors
     /// As [`KmemCache::create`].
     pub fn create_in(arena: &'static Arena, name: &str, args: &CacheArgs) -> Result<Self, Error> {
-        let raw = RawCache::create(arena, name, size_of::<T>(), &for_type::<T>(name, args)?)?;
-        Ok(Self { raw, objects: PhantomData })
+        let name = CacheName::create(arena, name, size_of::<T>(), &for_type::<T>(name, args)?)?;
+        Ok(Self { raw: name.storage(), name, objects: PhantomData })
     }
 
     /// Moves `value` into an object of the cache.
@@ -55,17 +58,23 @@ impl<T> KmemCache<T> {
                 // SAFETY: the object holds a value now and has no other owner.
                 Ok(unsafe { CacheBox::from_raw(self, object) })
             }
-            None => Err(refusal(self.raw)),
+            None => Err(refusal(self.raw).of_cache(self.name.name())),
         }
+    }
+
+    /// The cache's name: for its primary, its aliases, and to be looked at by others.
+    #[must_use]
+    pub fn name(&self) -> &CacheName {
+        &self.name
     }
 
     /// The cache's attributes.
     #[must_use]
     pub fn info(&self) -> CacheInfo {
-        self.raw.info()
+        self.name.info()
     }
 
-    /// The cache's counters: see [`RawCache::stats`].
+    /// The counters of the cache and of those that share its slabs: see [`RawCache::stats`].
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.raw.stats()
@@ -90,7 +99,7 @@ impl<T> KmemCache<T> {
     /// # Errors
     /// [`Error::Corruption`].
     pub fn validate(&self) -> Result<(), Error> {
-        self.raw.validate()
+        self.raw.validate().map_err(|error| error.of_cache(self.name.name()))
     }
 
     /// The untyped handle, for bulk calls and what else this type does not have.
@@ -105,14 +114,12 @@ impl<T> KmemCache<T> {
     /// Destroys the cache.
     ///
     /// # Errors
-    /// [`Error::CacheBusy`] with the cache itself when objects were leaked.
+    /// [`Error::CacheBusy`] with the cache itself when objects were leaked; not while others share its slabs.
     pub fn destroy(self) -> Result<(), (Error, Self)> {
         // SAFETY: no box is alive, since each borrows the cache; the handle goes with `self`.
-        match unsafe { self.raw.destroy() } {
-            Ok(()) => {
-                core::mem::forget(self);
-                Ok(())
-            }
+        match unsafe { self.name.destroy() } {
+            // The second attempt, when `self` is dropped, finds it destroyed.
+            Ok(()) => Ok(()),
             Err(error) => Err((error, self)),
         }
     }
@@ -121,13 +128,13 @@ impl<T> KmemCache<T> {
 impl<T> Drop for KmemCache<T> {
     fn drop(&mut self) {
         // SAFETY: as in `destroy`. An error means leaked objects: then the cache stays, as its documentation says.
-        let _ = unsafe { self.raw.destroy() };
+        let _ = unsafe { self.name.destroy() };
     }
 }
 
 impl<T> core::fmt::Debug for KmemCache<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("KmemCache").field("name", &self.raw.header().name()).finish_non_exhaustive()
+        f.debug_struct("KmemCache").field("name", &self.name.name()).finish_non_exhaustive()
     }
 }
 

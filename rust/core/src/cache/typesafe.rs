@@ -1,9 +1,10 @@
 //! Type-safe caches of one Rust type: readers without a lock look at objects that may be free, and what they see is always a `T`.
 
 use super::arena::Arena;
+use super::attributes::CacheInfo;
 use super::constructed::{AllocError, CtorBox, CtorCache};
 use super::create::CacheArgs;
-use super::inspect::{CacheInfo, CacheStats};
+use super::inspect::CacheStats;
 use crate::error::Error;
 use crate::rcu::ReadGuard;
 use crate::slab::flags::SlabFlags;

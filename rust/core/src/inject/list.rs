@@ -142,6 +142,12 @@ pub(crate) fn objects_fail(slots: usize) -> bool {
     entries().any(|entry| entry.concerns(Some(slots)))
 }
 
+/// Whether a fault is on about objects of the cache at `slots` alone.
+pub(crate) fn is_singled_out(slots: usize) -> bool {
+    let alone = |entry: &Entry| entry.on().is_some_and(|(target, ..)| target == Target::ObjectsOf(slots));
+    entries().any(alone)
+}
+
 /// The cache at `slots` has gone: faults of its own are about nothing from now on.
 pub(crate) fn forget(slots: usize) {
     entries().for_each(|entry| entry.forget(slots));

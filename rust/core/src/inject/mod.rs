@@ -24,7 +24,7 @@ pub(crate) use entry::Target;
 #[cfg(not(loom))]
 pub use list::{FaultGuard, fail_page_alloc};
 #[cfg(not(loom))]
-pub(crate) use list::{begin, forget, object, objects_fail, on, start_from_environment};
+pub(crate) use list::{begin, forget, is_singled_out, object, objects_fail, on, start_from_environment};
 
 /// What memory is requested for. Faults of `fail_page_alloc` are asked at all of these points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

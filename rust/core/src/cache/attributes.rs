@@ -1,0 +1,65 @@
+#![forbid(unsafe_code)]
+//! What does not change about a name: its attributes, and its entry in the registry.
+
+use crate::percpu::BackendKind;
+use crate::slab::flags::SlabFlags;
+use crate::sync::Published;
+use core::any::Any;
+use std::sync::Arc;
+
+/// A cache's attributes, under Linux's names. Sizes are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheInfo {
+    /// The name.
+    pub name: String,
+    /// What the user may touch of an object.
+    pub object_size: usize,
+    /// The stride from one object to the next.
+    pub slab_size: usize,
+    /// Effective alignment.
+    pub align: usize,
+    /// A slab has `1 << order` pages.
+    pub order: u8,
+    /// Objects of a slab of that order.
+    pub objs_per_slab: u32,
+    /// Wholly free slabs that each node keeps.
+    pub min_partial: u32,
+    /// Objects of a sheaf.
+    pub sheaf_capacity: u32,
+    /// Offset of the free pointer in a free object.
+    pub freeptr_offset: usize,
+    /// Flags.
+    pub flags: SlabFlags,
+    /// Whether `alloc_fastpath` and `free_fastpath` count the inlined hits.
+    pub counts_hits: bool,
+    /// The backend of the cache's arena.
+    pub backend: BackendKind,
+}
+
+/// A name, as its arena's registry has it.
+pub(super) struct Named {
+    pub info: CacheInfo,
+    pub usercopy: Option<(usize, usize)>,
+    /// Nobody made it: it stands for a storage whose other names are all aliases.
+    pub hidden: bool,
+    /// Address of the storage's slot of CPU 0.
+    pub slots: usize,
+    pub owner: Option<Arc<dyn Any + Send + Sync>>,
+    /// 1 once it has been taken out of the registry.
+    pub gone: Published,
+}
+
+impl Named {
+    pub fn new(info: CacheInfo, slots: usize) -> Self {
+        Self { info, slots, usercopy: None, hidden: false, owner: None, gone: Published::new(0) }
+    }
+
+    pub fn is_living(&self) -> bool {
+        self.gone.read() == 0
+    }
+
+    /// Under the registry's lock, by who takes it out.
+    pub fn set_gone(&self) {
+        self.gone.publish(1);
+    }
+}

@@ -1,0 +1,216 @@
+//! Names: what a user makes and destroys. A name has the storage (slots, sheaves, slabs) of a cache, which it may share.
+//!
+//! The oldest living name of a storage is its *primary*, the others are *aliases*. Names come and go in any order: where the
+//! primary goes first, the next oldest takes its place, and the storage ends with its last name. A *hidden* name is one that
+//! nobody made: it stands for a storage whose visible names are all aliases, and does not keep it.
+//!
+//! Sources: `kmem_cache_create`, `__kmem_cache_alias`, `kmem_cache_destroy` (mm/slab_common.c), and Vlastimil Babka's proposal
+//! of primary caches: every name has an object of its own, and destroying one is no matter of the others.
+
+use super::arena::Arena;
+use super::attributes::{CacheInfo, Named};
+use super::raw::RawCache;
+use super::reapers::Reapers;
+use crate::slab::flags::SlabFlags;
+use core::any::Any;
+use core::fmt;
+use core::ops::Deref;
+use std::sync::Arc;
+
+/// A name of a cache.
+///
+/// Clones are the same name. They may be kept beyond its end: what they say of it stays, and `args.owner` is dropped with the
+/// last of them. Usable from every thread; all but [`CacheName::raw`]'s handle takes the lock of the arena's registry.
+///
+/// ```
+/// use haybarn::{AllocFlags, Arena, CacheArgs, CacheName};
+/// # fn main() -> Result<(), haybarn::Error> {
+/// let arena = Arena::global()?;
+/// let frames = CacheName::create(arena, "frames", 1500, &CacheArgs::default())?;
+/// let packets = CacheName::create(arena, "packets", 1504, &CacheArgs::default())?;
+/// assert_eq!((packets.primary(), frames.aliases()), (Some("frames".into()), vec!["packets".into()]));
+/// // SAFETY: nobody uses the names any more.
+/// unsafe {
+///     frames.destroy()?;
+///     assert!(packets.is_primary());
+///     packets.destroy()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct CacheName {
+    pub(super) arena: &'static Arena,
+    pub(super) named: Arc<Named>,
+}
+
+impl CacheName {
+    /// The storage.
+    ///
+    /// # Safety
+    /// The handle, and every copy of it, is not used after the name was destroyed.
+    #[must_use]
+    pub unsafe fn raw(&self) -> RawCache {
+        self.storage()
+    }
+
+    /// The storage, for a while: it does not go as long as the result lives. `None` when the name is destroyed, or its storage
+    /// about to be.
+    ///
+    /// For those who look at a cache that is not theirs. Destroying the storage waits for them: they must not wait for
+    /// anything meanwhile, nor destroy this cache.
+    #[must_use]
+    pub fn pin(&self) -> Option<Pinned> {
+        let registry = self.arena.registry();
+        let entry = registry.caches.iter().find(|entry| entry.slots == self.named.slots)?;
+        if !self.is_living() || entry.is_dying() {
+            return None;
+        }
+        let storage = self.storage();
+        storage.header().pins.change(|pins| pins + 1);
+        Some(Pinned { storage, generation: Reapers::generation() })
+    }
+
+    pub(super) fn storage(&self) -> RawCache {
+        RawCache::from_address(self.named.slots).expect("an address of slots")
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.named.info.name
+    }
+
+    /// The attributes: name, object size, alignment and flags are this name's, the others the storage's.
+    #[must_use]
+    pub fn info(&self) -> CacheInfo {
+        self.named.info.clone()
+    }
+
+    /// Bytes of an object, as asked for.
+    #[must_use]
+    pub fn object_size(&self) -> usize {
+        self.named.info.object_size
+    }
+
+    /// Flags, as asked for, and what follows from the other arguments.
+    #[must_use]
+    pub fn flags(&self) -> SlabFlags {
+        self.named.info.flags
+    }
+
+    /// Bytes of the effective alignment that this name asked for; the storage's may be larger.
+    #[must_use]
+    pub fn align(&self) -> usize {
+        self.named.info.align
+    }
+
+    /// Offset and size in bytes of the usercopy region; `None`: the whole object, no region.
+    #[must_use]
+    pub fn usercopy(&self) -> Option<(usize, usize)> {
+        self.named.usercopy
+    }
+
+    /// What lives as long as a clone of this name.
+    #[must_use]
+    pub fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.named.owner.clone()
+    }
+
+    /// Whether the name has not been destroyed.
+    #[must_use]
+    pub fn is_living(&self) -> bool {
+        self.named.is_living()
+    }
+
+    /// Whether nobody made this name: see the hidden primary in docs/merging.md.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.named.hidden
+    }
+
+    /// The primary's name: the oldest of the storage's living names, which may be this one. `None` once it is destroyed.
+    #[must_use]
+    pub fn primary(&self) -> Option<String> {
+        let registry = self.arena.registry();
+        if !self.is_living() {
+            return None;
+        }
+        registry.names_of(self.named.slots).next().map(|primary| primary.info.name.clone())
+    }
+
+    /// Whether it is living and its storage's primary.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        let registry = self.arena.registry();
+        self.is_living() && registry.names_of(self.named.slots).next().is_some_and(|primary| self.is(primary))
+    }
+
+    /// The other names of the same storage, oldest first, without hidden ones. Empty once it is destroyed.
+    #[must_use]
+    pub fn aliases(&self) -> Vec<String> {
+        let registry = self.arena.registry();
+        if !self.is_living() {
+            return Vec::new();
+        }
+        let others = registry.names_of(self.named.slots).filter(|other| !self.is(other) && !other.hidden);
+        others.map(|other| other.info.name.clone()).collect()
+    }
+
+    pub(super) fn is(&self, other: &Arc<Named>) -> bool {
+        Arc::ptr_eq(&self.named, other)
+    }
+}
+
+impl Arena {
+    /// The living names, oldest first, hidden ones and those of [`RawCache::create`] included.
+    #[must_use]
+    pub fn names(&'static self) -> Vec<CacheName> {
+        self.registry().names.iter().map(|named| CacheName { arena: self, named: named.clone() }).collect()
+    }
+
+    /// The living name that reads so.
+    #[must_use]
+    pub fn find_name(&'static self, name: &str) -> Option<CacheName> {
+        self.registry().find(name).map(|named| CacheName { arena: self, named: named.clone() })
+    }
+
+    /// What the living names read, oldest first.
+    #[must_use]
+    pub fn cache_names(&self) -> Vec<String> {
+        self.registry().names.iter().map(|name| name.info.name.clone()).collect()
+    }
+}
+
+impl fmt::Debug for CacheName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheName")
+            .field("name", &self.name())
+            .field("living", &self.is_living())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A storage that does not go: see [`CacheName::pin`].
+#[derive(Debug)]
+pub struct Pinned {
+    storage: RawCache,
+    generation: u64,
+}
+
+impl Deref for Pinned {
+    type Target = RawCache;
+
+    fn deref(&self) -> &RawCache {
+        &self.storage
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // A child forgets the pins of its parent, the forking thread's too: it must not take back what it does not count.
+        if self.generation == Reapers::generation() {
+            self.storage.header().pins.change(|pins| pins - 1);
+        }
+    }
+}
