@@ -54,7 +54,10 @@ pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> 
     let found = at.find(flags, node);
     at.settle();
     let found = outcome(found);
-    found.and_then(|(object, level)| Some((finish(cache, object, flags)?, level)))
+    match found {
+        Some((object, level)) if !flags.is_empty() => Some((finish(cache, object, flags)?, level)),
+        found => found,
+    }
 }
 
 impl At<'_> {
@@ -140,6 +143,8 @@ impl At<'_> {
     }
 
     /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.
+    #[cold]
+    #[inline(never)]
     fn refill(mut self, pair: Pair, flags: AllocFlags) -> Result<Option<Found>, Failed> {
         let node = self.home();
         let empty = self.detach_spare(pair).or_else(|| self.barn_empty(node)).or_else(|| self.new_sheaf());
@@ -206,6 +211,8 @@ impl At<'_> {
 
     /// One object straight from a node's slabs; from another node's where that one's memory is out and the caller does not
     /// insist.
+    #[cold]
+    #[inline(never)]
     pub(super) fn take_from_slabs(&self, node: NodeId, flags: AllocFlags) -> Result<Option<Found>, Failed> {
         let mut found = null_mut();
         let level = if self.take_partial(node, 1, |object| found = object) > 0 {
@@ -239,6 +246,8 @@ impl At<'_> {
     }
 
     /// After a slot was found closed: opens what a drainer left behind in the parent of this process.
+    #[cold]
+    #[inline(never)]
     pub(super) fn recover(&self) {
         let cpu = self.cache.backend.cpu();
         // SAFETY: the cache's own slots.

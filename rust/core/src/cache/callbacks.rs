@@ -113,7 +113,14 @@ pub(super) fn wait(cache: &Cache) -> bool {
 }
 
 /// Keeps an object that is given back from inside a callback, if it must wait; `free` is what will be done.
+#[inline]
 pub(super) fn queue_free(cache: &Cache, object: NonNull<u8>, free: Free) -> bool {
+    !TOP.get().is_null() && queue_inside(cache, object, free)
+}
+
+#[cold]
+#[inline(never)]
+fn queue_inside(cache: &Cache, object: NonNull<u8>, free: Free) -> bool {
     let Some(root) = wait(cache).then(|| frames().last()).flatten() else { return false };
     cache.bump(cache.backend.cpu(), Stat::FreeQueued, 1);
     root.queue.borrow_mut().push(Queued { cache, object, free });
@@ -129,7 +136,14 @@ pub(super) fn take_queued(cache: &Cache) -> Vec<NonNull<u8>> {
 
 /// Refuses what could lead back into a callback of this thread: an allocation from the same cache in a constructor, from any
 /// in a destructor.
+#[inline]
 pub(super) fn check_alloc(cache: &Cache) -> Result<(), Error> {
+    if TOP.get().is_null() { Ok(()) } else { check_inside(cache) }
+}
+
+#[cold]
+#[inline(never)]
+fn check_inside(cache: &Cache) -> Result<(), Error> {
     for frame in frames() {
         let what = match frame.callback.get() {
             Callback::Constructor if frame.is_of(cache) => "an allocation inside the constructor",

@@ -12,7 +12,7 @@ use super::retain::Retain;
 use super::slabs::At;
 use crate::error::Error;
 use crate::inject::{self, Point};
-use crate::percpu::{BackendKind, backend};
+use crate::percpu::{Backend, BackendKind};
 use crate::slab::flags::SlabFlags;
 use crate::slab::geometry::{Geometry, GeometryRequest, geometry};
 use core::any::Any;
@@ -87,7 +87,7 @@ pub(super) fn build(
         registry.put_id(id);
         return Err(out_of_memory("the cache's own block"));
     };
-    let backend = backend(arena.kind, &arena.flagged, args.count_hits);
+    let backend = Backend::new(arena.kind, &arena.flagged, args.count_hits);
     let counts_hits = args.count_hits || arena.kind != BackendKind::Rseq;
     let place = core::ptr::with_exposed_provenance_mut::<Cache>(block);
     let Checked { flags, geometry } = *checked;

@@ -7,11 +7,11 @@ use super::arena::Arena;
 use super::at_fork;
 use super::boxed::{Owned, Owner};
 use super::create::CacheArgs;
-use super::free;
 use super::join::{self, Way};
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use super::typed::{for_type, refusal};
+use super::{alloc, free};
 use crate::error::Error;
 use crate::percpu::{MAX_CPUS, NEGATIVE_SLOTS, Slot, seq};
 use crate::sync::PublishedPtr;
@@ -136,7 +136,7 @@ impl<T> StaticCache<T> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&self) -> Option<NonNull<T>> {
-        self.raw()?.alloc(AllocFlags::empty()).map(NonNull::cast)
+        alloc::slow(self.raw()?.header(), AllocFlags::empty()).map(NonNull::cast)
     }
 
     #[cold]

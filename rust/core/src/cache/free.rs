@@ -107,6 +107,8 @@ impl At<'_> {
     }
 
     /// Flushes the spare (main's objects are hotter) and makes it the empty main.
+    #[cold]
+    #[inline(never)]
     fn flush_spare(&self, pair: Pair) {
         let without = Pair { main: pair.main, spare: null_mut() };
         // SAFETY: the pair is this CPU's; the displaced spare is ours.
@@ -120,6 +122,8 @@ impl At<'_> {
     }
 
     /// No memory for an empty sheaf: makes room in main itself.
+    #[cold]
+    #[inline(never)]
     fn flush_main(&self, has_spare: bool) {
         if has_spare {
             self.bump(Stat::BarnPutFail, 1);
@@ -132,7 +136,7 @@ impl At<'_> {
     }
 
     /// # Safety
-    /// As [`crate::percpu::PerCpu::replace`], for the CPU that this operation is on.
+    /// As [`crate::percpu::Backend::replace`], for the CPU that this operation is on.
     pub(super) unsafe fn swap_pair(&self, old: Pair, new: Pair) -> bool {
         // SAFETY: the caller's word.
         unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, old, new) }

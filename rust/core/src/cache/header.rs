@@ -10,7 +10,7 @@ use super::hooks::{DtorMode, Hooks};
 use super::rcu_lists::RcuLists;
 use super::reapers::Reapers;
 use crate::pages::NodeId;
-use crate::percpu::{BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, PerCpu, Slot, Slots, seq};
+use crate::percpu::{Backend, BackendKind, Cpu, DrainIntent, NEGATIVE_SLOTS, Pair, Slot, Slots, seq};
 use crate::sheaf::{Barn, Shape, full_limit};
 use crate::slab::NodeSlabs;
 use crate::slab::flags::SlabFlags;
@@ -29,7 +29,7 @@ pub(crate) struct Cache {
     /// behind it, and the compiler makes use of that.
     slots: Slots,
     pub arena: &'static Arena,
-    pub backend: &'static dyn PerCpu,
+    pub backend: Backend,
     pub geometry: Geometry,
     pub shape: Shape,
     pub flags: SlabFlags,
@@ -102,7 +102,7 @@ impl Cache {
     pub(super) fn new(
         block: *mut u8,
         arena: &'static Arena,
-        backend: &'static dyn PerCpu,
+        backend: Backend,
         geometry: Geometry,
         flags: SlabFlags,
         id: u16,

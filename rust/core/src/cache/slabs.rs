@@ -109,6 +109,7 @@ impl<'c> At<'c> {
     }
 
     /// Gives one object straight to its slab.
+    #[inline(never)]
     pub fn free_to_slab(&self, object: *mut u8) {
         let slab = self.slab_of(object);
         let reference = self.reference(slab, object);

@@ -1,6 +1,7 @@
 //! CPU-local slots: backends `rseq`, `locked` and `virtual` behind one trait, and the inlined sequences of the fast path.
 
 mod backend;
+mod dispatch;
 mod flagged;
 mod slot;
 mod support;
@@ -19,20 +20,8 @@ pub(crate) mod seq;
 
 pub(crate) use backend::virtual_cpu;
 pub use backend::{BackendKind, set_virtual_cpu};
-pub(crate) use backend::{DrainIntent, PerCpu, choose};
+pub(crate) use backend::{DrainIntent, choose};
+pub(crate) use dispatch::Backend;
 pub(crate) use flagged::Flagged;
 pub(crate) use slot::{Cpu, NEGATIVE_SLOTS, Pair, Slot, Slots, no_sheaf, stop};
 pub(crate) use support::MAX_CPUS;
-
-/// The backend of an arena's caches; `flagged` is the arena's for those with a flag, `counting` whether fast hits are counted.
-pub(crate) fn backend(kind: BackendKind, flagged: &'static Flagged, counting: bool) -> &'static dyn PerCpu {
-    match kind {
-        #[cfg(not(target_env = "musl"))]
-        BackendKind::Rseq if counting => &rseq::Counting {},
-        #[cfg(not(target_env = "musl"))]
-        BackendKind::Rseq => &rseq::Plain {},
-        #[cfg(target_env = "musl")]
-        BackendKind::Rseq => unreachable!("`choose` refuses rseq in a build without sequences"),
-        BackendKind::Locked | BackendKind::Virtual => flagged,
-    }
-}
