@@ -88,7 +88,9 @@ def test_a_row_leaves_the_caller_where_it_may_run():
 
 
 # Rows that compare ways of this allocator's own bring their own targets.
-OWN = {"free-rcu": {"free", "free_rcu"}, "ctor": {"constructed", "anew", "anew-boxed"}}
+FREE_RCU = ("free-rcu-20", "free-rcu-100", "free-rcu-300", "free-rcu-1000", "free-rcu")
+OWN = {row: {"free", "free_rcu", "free_rcu-read"} for row in FREE_RCU}
+OWN["ctor"] = {"constructed", "anew", "anew-boxed"}
 
 
 def test_every_row_runs_on_every_target_of_its_own():

@@ -13,7 +13,7 @@
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `hooks`, `construct`, `callbacks` | constructors and destructors of objects, and what is not done inside them |
 //! | `prefill`, `stack`, `lent` | sheaves that are out, with objects set aside; their memory; the same for typed caches |
-//! | `rcu_free`, `rcu_lists`, `rcu_reclaim`, `rcu_service`, `retain` | freeing after a grace period |
+//! | `rcu_free`, `rcu_lists`, `rcu_reclaim`, `rcu_barrier`, `rcu_service`, `retain` | freeing after a grace period |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `undertaker`, `reapers` | dead slabs whose pages go later, and who sees to it |
@@ -51,6 +51,7 @@ mod options;
 mod park;
 mod prefill;
 mod raw;
+mod rcu_barrier;
 mod rcu_free;
 mod rcu_lists;
 mod rcu_reclaim;

@@ -15,7 +15,8 @@
 use super::at_fork::{Hands, hands};
 use super::header::Cache;
 use super::raw::RawCache;
-use super::rcu_reclaim::{Backlog, LOOSE, in_read_section, relieve};
+use super::rcu_barrier::in_read_section;
+use super::rcu_reclaim::{Backlog, LOOSE, relieve};
 use super::rcu_service;
 use super::slabs::At;
 use crate::error::Error;

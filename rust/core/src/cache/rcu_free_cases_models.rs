@@ -41,7 +41,7 @@ fn waits_here(cache: &Cache, me: usize) {
 
 /// The service thread's round.
 fn ages(cache: &Cache, _: usize) {
-    cache.hand_over(None);
+    drop(cache.hand_over(None));
     cache.reclaim();
 }
 
@@ -127,6 +127,12 @@ fn loom_free_rcu_catches_a_queue_outside_of_the_section() {
 #[should_panic(expected = "a barrier missed an object")]
 fn loom_free_rcu_catches_no_second_look() {
     barrier_against_a_full_sheaf(Wrong::NoSecondLook);
+}
+
+#[test]
+#[should_panic(expected = "a barrier missed an object")]
+fn loom_free_rcu_catches_a_late_count() {
+    barrier_against_a_full_sheaf(Wrong::LateCount);
 }
 
 #[test]

@@ -39,6 +39,8 @@ struct State {
     saved: [usize; SHEAVES],
     pool: Vec<usize>,
     waiting: Vec<usize>,
+    /// Sheaves on the stack, in the line and on their way there.
+    queued: usize,
     /// Objects that may be handed out.
     free: Vec<u32>,
     /// Each thread's open section.
@@ -60,6 +62,8 @@ enum Wrong {
     OneRound,
     /// Drainers do not lock the line.
     NoLock,
+    /// A full sheaf is counted when its section is over.
+    LateCount,
     /// A drainer on the slot's CPU takes the sheaf without a sequence.
     NoSequence,
 }
@@ -171,6 +175,9 @@ impl Cache {
             if self.wrong != Wrong::QueueOutside {
                 self.read_unlock(me);
             }
+            if self.wrong == Wrong::LateCount && replaced && matches!(there, At { .. }) {
+                self.step(|state| state.queued += 1);
+            }
             if replaced {
                 return;
             }
@@ -179,20 +186,30 @@ impl Cache {
         let _line = self.line.lock().expect("no panic");
         let loose = self.step(|state| state.pool.pop()).expect("a sheaf for each object");
         self.step(|state| state.sheaves[loose][0] = object);
-        self.queue(loose, 1);
+        self.let_go(loose, 1);
+        self.step(|state| state.waiting.push(loose));
     }
 
     fn queue(&self, sheaf: usize, level: usize) {
+        if self.wrong == Wrong::LateCount {
+            self.step(|state| state.saved[sheaf] = level);
+        } else {
+            self.let_go(sheaf, level);
+        }
+        self.step(|state| state.waiting.push(sheaf));
+    }
+
+    fn let_go(&self, sheaf: usize, level: usize) {
         self.step(|state| {
             state.saved[sheaf] = level;
-            state.waiting.push(sheaf);
+            state.queued += 1;
         });
     }
 
-    /// The way of `Rseq::drain_rcu` where the drainer runs on the slot's CPU: one sequence. False: there is no sheaf.
-    fn take_here(&self, me: usize) -> bool {
+    /// The way of `Rseq::drain_rcu` where the drainer runs on the slot's CPU: one sequence.
+    fn take_here(&self, me: usize) -> Option<usize> {
         let seen = self.step(|state| state.word);
-        let At { sheaf, level } = seen else { return false };
+        let At { sheaf, level } = seen else { return None };
         let same = |state: &State| (state.word == seen).then_some(());
         let taken = if self.wrong == Wrong::NoSequence {
             let same = self.step(|state| same(state).is_some());
@@ -201,16 +218,17 @@ impl Cache {
         } else {
             self.sequence(me, same, |state, ()| state.word = NoSheaf)
         };
-        if taken {
-            self.queue(sheaf, level);
+        if !taken {
+            return None;
         }
-        taken
+        self.let_go(sheaf, level);
+        Some(sheaf)
     }
 
-    /// `Rseq::drain_rcu`, step for step.
-    fn drain(&self, here: Option<usize>) {
-        if here.is_some_and(|me| self.take_here(me)) {
-            return;
+    /// `Rseq::drain_rcu`, step for step; the sheaf, if there was one.
+    fn drain(&self, here: Option<usize>) -> Option<usize> {
+        if let Some(sheaf) = here.and_then(|me| self.take_here(me)) {
+            return Some(sheaf);
         }
         let mut got = NoSheaf;
         let mut rounds = 0;
@@ -218,13 +236,12 @@ impl Cache {
             let seen = self.step(|state| state.word);
             if rounds > 0 && (seen == Stop || self.wrong == Wrong::OneRound) {
                 self.step(|state| state.word = NoSheaf);
-                if let At { sheaf, level } = got {
-                    self.queue(sheaf, level);
-                }
-                return;
+                let At { sheaf, level } = got else { return None };
+                self.let_go(sheaf, level);
+                return Some(sheaf);
             }
             if matches!(seen, Stop | NoSheaf) {
-                return;
+                return None;
             }
             let swapped = self.step(|state| {
                 let same = state.word == seen;
@@ -243,9 +260,13 @@ impl Cache {
         }
     }
 
-    /// Gives the waiting sheaves a cookie; true if there were any.
-    fn collect(&self, line: &mut Vec<Entry>) -> Option<Cookie> {
-        let taken = self.step(|state| core::mem::take(&mut state.waiting));
+    /// Gives the waiting sheaves and the one that was drained a cookie, if there are any. The stack is looked at where something
+    /// is counted that is in neither of the other places.
+    fn collect(&self, line: &mut Vec<Entry>, drained: Option<usize>) -> Option<Cookie> {
+        let others = line.len() + usize::from(drained.is_some());
+        let queued = self.step(|state| state.queued);
+        let mut taken = if queued == others { vec![] } else { self.step(|state| core::mem::take(&mut state.waiting)) };
+        taken.extend(drained);
         if taken.is_empty() {
             return None;
         }
@@ -254,21 +275,21 @@ impl Cache {
         Some(cookie)
     }
 
-    /// `hand_over`.
-    fn hand_over(&self, here: Option<usize>) {
-        if self.wrong == Wrong::NoLock {
-            self.drain(here);
-        }
+    /// `hand_over`, with the line locked afterwards.
+    fn hand_over(&self, here: Option<usize>) -> MutexGuard<'_, Vec<Entry>> {
+        let unlocked = if self.wrong == Wrong::NoLock { self.drain(here) } else { None };
         let mut line = self.line.lock().expect("no panic");
-        if self.wrong != Wrong::NoLock {
-            self.drain(here);
-        }
-        self.collect(&mut line);
+        let drained = if self.wrong == Wrong::NoLock { unlocked } else { self.drain(here) };
+        self.collect(&mut line, drained);
+        line
     }
 
     /// `reclaim_ripe`: the oldest first, while their periods are over.
     fn reclaim(&self) {
-        let mut line = self.line.lock().expect("no panic");
+        self.reclaim_from(&mut self.line.lock().expect("no panic"));
+    }
+
+    fn reclaim_from(&self, line: &mut Vec<Entry>) {
         while let Some((sheaf, cookie)) = line.first().cloned() {
             if !Bug::EarlyReclaim.planted() && !self.step(|state| Self::is_over(state, &cookie)) {
                 return;
@@ -278,16 +299,32 @@ impl Cache {
                 let objects = state.sheaves[sheaf][..state.saved[sheaf]].to_vec();
                 state.free.extend(objects);
                 state.pool.push(sheaf);
+                state.queued -= 1;
             });
         }
     }
 
     /// `here`: by a thread of the slot's CPU.
     fn barrier(&self, here: Option<usize>) {
-        self.hand_over(here);
-        self.wait(&self.cookie());
+        let cookie = {
+            // `end_at_once`
+            let mut line = self.hand_over(here);
+            let cookie = self.cookie();
+            let mut stragglers = None;
+            if self.step(|state| Self::is_over(state, &cookie)) {
+                if self.wrong != Wrong::NoSecondLook {
+                    stragglers = self.collect(&mut line, None);
+                }
+                if stragglers.is_none() {
+                    self.reclaim_from(&mut line);
+                    return;
+                }
+            }
+            stragglers.unwrap_or(cookie)
+        };
+        self.wait(&cookie);
         if self.wrong != Wrong::NoSecondLook {
-            let stragglers = self.collect(&mut self.line.lock().expect("no panic"));
+            let stragglers = self.collect(&mut self.line.lock().expect("no panic"), None);
             if let Some(cookie) = stragglers {
                 self.wait(&cookie);
             }
@@ -336,6 +373,7 @@ fn model<const N: usize>(
             saved: [0; SHEAVES],
             pool: vec![3, 2, 1],
             waiting: vec![],
+            queued: 0,
             free: vec![],
             open: [None; 4],
             sections: 0,

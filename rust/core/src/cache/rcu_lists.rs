@@ -53,6 +53,8 @@ pub(crate) struct RcuLists {
 pub(crate) struct Line {
     first: Index,
     last: Index,
+    /// How many there are.
+    len: u64,
     /// A cookie whose period is known to be over.
     pub passed: u64,
 }
@@ -113,8 +115,14 @@ impl Line {
         (self.first != 0).then_some(self.first)
     }
 
-    /// Takes the oldest sheaf off.
+    /// How many sheaves there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Takes the oldest sheaf off, if there is one.
     pub fn remove_first(&mut self, links: &impl Links) {
+        self.len = self.len.saturating_sub(1);
         self.first = if self.first == self.last { 0 } else { TaggedStack::below(links, self.first) };
         if self.first == 0 {
             self.last = 0;
@@ -123,6 +131,7 @@ impl Line {
 
     /// Puts a sheaf at the end.
     pub fn append(&mut self, links: &impl Links, sheaf: Index) {
+        self.len += 1;
         if self.last == 0 {
             self.first = sheaf;
         } else {

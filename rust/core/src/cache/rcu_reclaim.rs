@@ -6,11 +6,8 @@
 
 use super::at_fork::{Hands, hands};
 use super::header::Cache;
-use super::raw::RawCache;
 use super::rcu_lists::{Due, Line};
 use super::slabs::At;
-use crate::error::Error;
-use crate::os;
 use crate::pages::NodeId;
 use crate::percpu::{Cpu, no_sheaf, stop};
 use crate::rcu::{self, Cookie};
@@ -38,75 +35,6 @@ pub(super) enum Backlog {
     Much,
 }
 
-impl RawCache {
-    /// Waits until everything that was given to this cache's `free_rcu` before has had its grace period and is free. Waits
-    /// neither for other caches nor for callbacks of [`crate::rcu::call`].
-    ///
-    /// Source: `kvfree_rcu_barrier_on_cache` with the barrier that it lacked (K§9 E4).
-    ///
-    /// # Errors
-    /// [`Error::InReadSection`] inside a read section; nothing is done then.
-    pub fn rcu_barrier(self) -> Result<(), Error> {
-        self.rcu_barrier_while(&|| true).map(|_| ())
-    }
-
-    /// As [`RawCache::rcu_barrier`], asking `go_on` at least every 50 ms while it waits; false: it gave up when told to.
-    ///
-    /// # Errors
-    /// As [`RawCache::rcu_barrier`].
-    pub fn rcu_barrier_while(self, go_on: &dyn Fn() -> bool) -> Result<bool, Error> {
-        if rcu::is_reading() {
-            return Err(in_read_section("rcu_barrier"));
-        }
-        let done = barrier(self.header(), go_on);
-        At::new(self.header()).settle();
-        Ok(done)
-    }
-}
-
-pub(super) fn in_read_section(what: &'static str) -> Error {
-    Error::InReadSection { what }
-}
-
-fn barrier(cache: &Cache, go_on: &dyn Fn() -> bool) -> bool {
-    if !cache.rcu.is_used() {
-        return true;
-    }
-    let at = At::new(cache);
-    at.hand_over();
-    let mut cookie = rcu::get_state();
-    // A sheaf that another thread has just taken off its CPU is on the stack once that thread's read section is over. It
-    // is also the grace period of what was handed over.
-    if !wait(cookie, go_on) {
-        return false;
-    }
-    if let Some(stragglers) = at.collect_stragglers() {
-        cookie = stragglers;
-        if !wait(cookie, go_on) {
-            return false;
-        }
-    }
-    at.reclaim_until(cookie);
-    true
-}
-
-/// Waits for a grace period; false if `go_on` said no.
-pub(super) fn wait(cookie: Cookie, go_on: &dyn Fn() -> bool) -> bool {
-    let mut pause = Duration::ZERO;
-    while !rcu::poll_state(cookie) {
-        if !go_on() {
-            return false;
-        }
-        if pause.is_zero() {
-            os::yield_now();
-        } else {
-            std::thread::sleep(pause);
-        }
-        pause = (2 * pause).clamp(Duration::from_micros(16), Duration::from_millis(1));
-    }
-    true
-}
-
 /// Does what can be done without waiting, if enough sheaves wait.
 pub(super) fn relieve(cache: &Cache) -> Backlog {
     let at = At::new(cache);
@@ -131,7 +59,7 @@ impl At<'_> {
         let hands = hands();
         if let Some(mut line) = self.cache.rcu.try_line() {
             self.reclaim_ripe(&mut line, limit, &hands);
-            self.collect(&mut line, &hands);
+            self.collect(&mut line, 0, &hands);
         }
     }
 
@@ -152,20 +80,28 @@ impl At<'_> {
     pub(super) fn hand_over(&self) -> bool {
         let hands = hands();
         let mut line = self.cache.rcu.line();
+        self.hand_over_to(&mut line, &hands);
+        line.first().is_some()
+    }
+
+    /// The same with the line locked; the cookie, if anything was handed over.
+    pub(super) fn hand_over_to(&self, line: &mut Line, hands: &Hands) -> Option<Cookie> {
+        let mut drained = 0;
         for cpu in self.cache.cpus() {
             // SAFETY: the cache's own slots; the line is locked, so nobody else drains, and forks wait.
             if let Some((cursor, rounds)) = unsafe { self.cache.backend.drain_rcu(self.cache.slots(), cpu) } {
                 self.bump(Stat::DrainRetry, u64::from(rounds - 1));
-                self.queue(self.sheaf_at(cursor), self.cache.arena.node_of(cpu), &hands);
+                let sheaf = self.let_go(self.sheaf_at(cursor), self.cache.arena.node_of(cpu));
+                TaggedStack::chain(&self.links(), sheaf, drained);
+                drained = sheaf;
             }
         }
         for node in self.cache.nodes() {
             if let Some(batch) = self.open_batch(node) {
-                self.close_batch(batch, node, &hands);
+                self.close_batch(batch, node, hands);
             }
         }
-        self.collect(&mut line, &hands);
-        line.first().is_some()
+        self.collect(line, drained, hands)
     }
 
     /// Hands everything over and looks at each object that waits.
@@ -184,29 +120,32 @@ impl At<'_> {
         });
     }
 
-    /// Gives a cookie to sheaves that came on the stack since; the cookie, if there were any.
-    pub(super) fn collect_stragglers(&self) -> Option<Cookie> {
-        let hands = hands();
-        let mut line = self.cache.rcu.line();
-        self.collect(&mut line, &hands)
-    }
-
     /// Puts a sheaf that was taken off its CPU among the waiting ones.
     pub(super) fn queue(&self, sheaf: Sheaf, node: NodeId, _: &Hands) {
-        self.bump(Stat::FreeRcuSheaf, u64::from(sheaf.level(self.cache.shape)));
-        self.put_on_stack(sheaf.save(self.cache.shape), Due { cookie: 0, loose: false, node: node.0 });
+        self.put_on_stack(self.let_go(sheaf, node));
     }
 
     /// As [`At::queue`], for a loose batch.
     pub(super) fn queue_loose(&self, batch: Sheaf, node: NodeId, _: &Hands) {
-        self.put_on_stack(batch.save(LOOSE), Due { cookie: 0, loose: true, node: node.0 });
+        self.put_on_stack(self.close(batch, LOOSE, Due { cookie: 0, loose: true, node: node.0 }));
     }
 
-    fn put_on_stack(&self, block: *mut u64, due: Due) {
-        // SAFETY: the caller saved the sheaf, which is its own.
+    fn put_on_stack(&self, sheaf: Index) {
+        self.cache.rcu.waiting.push(self.cache.form(), &self.links(), sheaf);
+    }
+
+    /// A sheaf that was taken off its CPU counts as queued from here on; the caller puts it somewhere.
+    fn let_go(&self, sheaf: Sheaf, node: NodeId) -> Index {
+        self.bump(Stat::FreeRcuSheaf, u64::from(sheaf.level(self.cache.shape)));
+        self.close(sheaf, self.cache.shape, Due { cookie: 0, loose: false, node: node.0 })
+    }
+
+    fn close(&self, sheaf: Sheaf, shape: Shape, due: Due) -> Index {
+        let block = sheaf.save(shape);
+        // SAFETY: the sheaf was the caller's, and is saved.
         unsafe { Sheaf::set_due(block, due.code()) };
         self.cache.rcu.queued.add(1);
-        self.cache.rcu.waiting.push(self.cache.form(), &self.links(), self.index_of(block));
+        self.index_of(block)
     }
 
     fn block(&self, sheaf: Index) -> *mut u64 {
@@ -218,15 +157,35 @@ impl At<'_> {
         Due::of(unsafe { Sheaf::due(self.block(sheaf)) })
     }
 
-    /// Moves the waiting sheaves to the end of the line, oldest first, with a cookie that is younger than all of them.
-    fn collect(&self, line: &mut Line, _: &Hands) -> Option<Cookie> {
+    /// Moves the waiting sheaves, and those of the chain `drained`, to the end of the line, oldest first, with a cookie that is
+    /// younger than all of them.
+    pub(super) fn collect(&self, line: &mut Line, drained: Index, _: &Hands) -> Option<Cookie> {
         let links = self.links();
-        let (mut sheaf, count) = self.cache.rcu.waiting.take_all(self.cache.form(), &links);
-        if count == 0 {
+        // The stack is looked at where something is queued that neither of the others has. What reached the stack in a section that
+        // is over was counted in it, so it is seen here.
+        let mut others = line.len();
+        let mut next = drained;
+        while next != 0 {
+            others += 1;
+            next = TaggedStack::below(&links, next);
+        }
+        let waiting = if self.cache.rcu.queued.get() == others {
+            0
+        } else {
+            self.cache.rcu.waiting.take_all(self.cache.form(), &links).0
+        };
+        if waiting == 0 && drained == 0 {
             return None;
         }
         let cookie = rcu::get_state();
-        // The stack's top is the youngest.
+        self.append(line, waiting, cookie);
+        self.append(line, drained, cookie);
+        Some(cookie)
+    }
+
+    fn append(&self, line: &mut Line, mut sheaf: Index, cookie: Cookie) {
+        let links = self.links();
+        // The chain's top is the youngest.
         let mut older = 0;
         while sheaf != 0 {
             let below = TaggedStack::below(&links, sheaf);
@@ -242,7 +201,6 @@ impl At<'_> {
             line.append(&links, older);
             older = next;
         }
-        Some(cookie)
     }
 
     /// Takes up to `limit` sheaves apart whose grace period is over, asking whether it is.
@@ -257,7 +215,7 @@ impl At<'_> {
     }
 
     /// Takes up to `limit` sheaves apart whose grace period is known to be over; true if there are no more of them.
-    fn reclaim_passed(&self, line: &mut Line, limit: u64, hands: &Hands) -> bool {
+    pub(super) fn reclaim_passed(&self, line: &mut Line, limit: u64, hands: &Hands) -> bool {
         for _ in 0..limit {
             let Some(sheaf) = line.first().filter(|&sheaf| self.due(sheaf).cookie <= line.passed) else { return true };
             line.remove_first(&self.links());
@@ -265,18 +223,6 @@ impl At<'_> {
             self.reclaim(sheaf, hands);
         }
         false
-    }
-
-    /// Takes everything apart that waited for a cookie whose grace period is over, or for an older one.
-    pub(super) fn reclaim_until(&self, cookie: Cookie) {
-        loop {
-            let hands = hands();
-            let mut line = self.cache.rcu.line();
-            line.passed = line.passed.max(cookie.0);
-            if self.reclaim_passed(&mut line, self.batch(), &hands) {
-                return;
-            }
-        }
     }
 
     /// Gives a sheaf whose grace period is over to its node's barn, or its objects to their slabs.
@@ -358,18 +304,5 @@ impl At<'_> {
         let on_cpus: u64 = self.cache.cpus().map(|cpu| self.on_rcu_sheaf(cpu).0).sum();
         let given = sum(Stat::FreeRcuSheaf) + sum(Stat::FreeRcuSheafFail);
         (on_cpus + given).saturating_sub(done)
-    }
-
-    /// Before the cache's end: nothing waits any more, and what a retainer kept is in its slabs.
-    pub(super) fn end_rcu(&self) -> Result<(), Error> {
-        if self.cache.rcu.is_used() && self.hand_over() {
-            RawCache::of(self.cache).rcu_barrier()?;
-        }
-        let kept = self.cache.rcu.retainer().as_ref().map_or_else(Vec::new, |retainer| retainer.purge());
-        for object in kept {
-            self.bump(Stat::SheafFlush, 1);
-            self.free_to_slab(object.as_ptr());
-        }
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use super::at_fork;
 use super::header::Cache;
 use super::raw::RawCache;
-use super::rcu_reclaim::wait;
+use super::rcu_barrier::wait;
 use super::slabs::At;
 use super::undertaker;
 use crate::error::Error;

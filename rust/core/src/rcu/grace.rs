@@ -4,7 +4,7 @@
 //! nothing behind that others would wait for.
 //!
 //! 1. Even to odd: the period begins. It serves who took a cookie before ([`Grace::cookie`]).
-//! 2. A fence in every reader ([`Sides::heavy`]), by whoever wants the period to end.
+//! 2. A fence in every thread that has been a reader ([`Sides::heavy`]), by whoever wants the period to end.
 //! 3. Every record is looked at: a section that began before the period keeps it open.
 //! 4. Odd to even: the period is over.
 //!
@@ -67,21 +67,21 @@ impl Grace {
         (self.seq.read() + 3) & !1
     }
 
-    /// Goes as far towards the end of the cookie's period as it can without waiting; true if the period is over. `begins` is
-    /// told when a period is about to begin.
+    /// Goes as far towards the end of the cookie's period as it can without waiting; true if the period is over. `mine` is the
+    /// calling thread's record.
     pub fn advance<'a, P: Platform, I: Iterator<Item = &'a Record>>(
         &self,
         cookie: u64,
         records: impl Fn() -> I,
-        begins: impl Fn(),
+        mine: Option<&Record>,
     ) -> bool {
+        let is_mine = |record: &Record| mine.is_some_and(|mine| core::ptr::eq(mine, record));
         loop {
             let seq = self.seq.read();
             if seq >= cookie {
                 return true;
             }
             if seq.is_multiple_of(2) {
-                begins();
                 self.seq.step(seq);
                 continue;
             }
@@ -89,7 +89,8 @@ impl Grace {
             if self.is_held_up(seq, records()) {
                 return false;
             }
-            self.sides.heavy(P::register, P::fence_everybody);
+            let others = || records().any(|record| record.is_claimed() && !is_mine(record));
+            self.sides.heavy(others, P::register, P::fence_everybody);
             if self.is_held_up(seq, records()) {
                 return false;
             }

@@ -18,6 +18,8 @@ thread_local! {
     /// A callback has asked for what it cannot do itself: loom's cells are not for closures that are sent. The threads of a
     /// model are one thread to the system, and none is switched to before the asker's runner has seen it.
     static REUSES: Cell<bool> = const { Cell::new(false) };
+    /// A period asked for a membarrier.
+    static ASKED: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Fences;
@@ -27,6 +29,18 @@ impl Platform for Fences {
         false
     }
     fn fence_everybody() {}
+}
+
+/// The system has membarriers. A model of it is of periods that do without: what needs one does not go on.
+struct Membarriers;
+
+impl Platform for Membarriers {
+    fn register() -> bool {
+        true
+    }
+    fn fence_everybody() {
+        ASKED.set(true);
+    }
 }
 
 /// Two things that readers reach through a word each: 0 is the old object, 1 is none.
@@ -72,7 +86,7 @@ impl World {
     }
 
     fn advance(&self, cookie: u64) -> bool {
-        self.grace.advance::<Fences, _>(cookie, || self.records.iter(), || ())
+        self.grace.advance::<Fences, _>(cookie, || self.records.iter(), None)
     }
 
     fn unpublish(&self, which: usize) -> u64 {
@@ -224,6 +238,41 @@ fn record_changes_hands() {
     model(Some(2), idle, [updates, comes_and_goes, comes_and_goes]);
 }
 
+/// A thread's first two sections against a period that may not know the thread yet and has no membarrier then.
+fn unknown_reader() {
+    let begin: Work = |world| {
+        ASKED.set(false);
+        assert!(world.grace.sides.settle(Membarriers::register));
+    };
+    let updates: Work = |world| {
+        let cookie = world.unpublish(0);
+        let mine = Some(&world.records[1]);
+        if world.grace.advance::<Membarriers, _>(cookie, || world.records.iter(), mine) && !ASKED.get() {
+            world.reuse(0);
+        }
+    };
+    let first_reads: Work = |world| {
+        let record = &world.records[0];
+        assert!(record.claim(1, |_| false, 1));
+        record.enter(&world.grace.seq, &world.grace.sides);
+        world.grace.sides.first();
+        world.look(0);
+        record.leave();
+        world.read(0, &[0]);
+    };
+    model(Some(4), begin, [updates, first_reads]);
+    // The updater's own record needs none.
+    let both: Work = |world| {
+        assert!(world.records[1].claim(1, |_| false, 2));
+        world.read(1, &[0]);
+        let cookie = world.unpublish(0);
+        let mine = Some(&world.records[1]);
+        assert!(world.grace.advance::<Membarriers, _>(cookie, || world.records.iter(), mine) && !ASKED.get());
+        world.reuse(0);
+    };
+    model(None, begin, [both]);
+}
+
 fn callback_and_barrier() {
     let calls: Work = |world| {
         world.published[0].publish(1);
@@ -284,6 +333,11 @@ fn loom_rcu_record_changes_hands() {
 }
 
 #[test]
+fn loom_rcu_unknown_reader() {
+    unknown_reader();
+}
+
+#[test]
 fn loom_rcu_callback_and_barrier() {
     callback_and_barrier();
 }
@@ -304,6 +358,8 @@ macro_rules! catches {
 catches! {
     loom_rcu_catches_no_membarrier: RcuNoMembarrier in reader_against_updater;
     loom_rcu_catches_no_reader_fence: RcuNoFence in reader_against_updater;
+    loom_rcu_catches_an_unknown_reader_without_a_fence: RcuLateReader in unknown_reader;
+    loom_rcu_unknown_reader_catches_no_fence: RcuNoMembarrier in unknown_reader;
     loom_rcu_catches_a_hidden_reader: RcuHiddenReader in reader_against_updater;
     loom_rcu_catches_a_weak_leave: RcuWeakLeave in reader_against_updater;
     loom_rcu_catches_no_scan: RcuNoScan in reader_against_updater;

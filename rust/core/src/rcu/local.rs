@@ -46,6 +46,7 @@ impl Local {
         let may_claim = self.crowded.get() == 0 && !self.crowding.get();
         if let Some(record) = may_claim.then(|| self.claim()).flatten() {
             record.enter(&GRACE.seq, &GRACE.sides);
+            GRACE.sides.first();
             return;
         }
         CROWDED.add(1);
@@ -171,6 +172,11 @@ pub(super) fn leave() {
 #[must_use]
 pub fn is_reading() -> bool {
     LOCAL.with(|local| local.record().is_some_and(Record::is_reading) || local.crowded.get() > 0)
+}
+
+/// The calling thread's record, if it has one.
+pub(super) fn mine() -> Option<&'static Record> {
+    LOCAL.with(Local::record)
 }
 
 /// Readers' entries that had to do without a record.

@@ -120,7 +120,6 @@ impl Record {
     }
 
     /// Whether it is somebody's.
-    #[cfg(not(loom))]
     pub fn is_claimed(&self) -> bool {
         self.owner.is_held_by(|mark| mark != 0)
     }

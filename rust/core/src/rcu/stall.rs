@@ -1,7 +1,7 @@
 //! Readers that stay: reported once a period on standard error, as the kernel reports CPU stalls, and waited for all the same.
 //!
-//! Readers read no clock, so the time is counted from the beginning of the grace period that they hold up: a report says "for
-//! at least". Who waits or polls looks; while nobody does, nobody is held up.
+//! Readers read no clock, so the time is counted from when the grace period is first found held up, by whoever begins it as a rule:
+//! a report says "for at least". Who waits or polls looks; while nobody does, nobody is held up.
 #![forbid(unsafe_code)]
 
 use super::domain::GRACE;
@@ -9,7 +9,7 @@ use super::record::Stamp;
 use super::table;
 use crate::error::Error;
 use crate::os;
-use crate::sync::{Counter, TryFlag};
+use crate::sync::{Counter, Published, TryFlag};
 use core::fmt::Write;
 use std::env::VarError;
 use std::time::Duration;
@@ -23,7 +23,9 @@ const NAMED: usize = 8;
 
 /// Nanoseconds; 0 is not read yet.
 static TIMEOUT: Counter = Counter::new();
-/// When the grace period in progress began, and when it will next be reported, in nanoseconds.
+/// The sequence of the grace period that was last found held up, when that was first seen, and when it will next be reported, in
+/// nanoseconds. A period that nothing holds up costs no look at a clock.
+static HELD_UP: Published = Published::new(0);
 static BEGAN: Counter = Counter::new();
 static REPORT_AT: Counter = Counter::new();
 static REPORTING: TryFlag = TryFlag::new();
@@ -82,18 +84,20 @@ fn timeout() -> u64 {
     stall_timeout().map_or(nanoseconds(DEFAULT), nanoseconds)
 }
 
-/// A grace period is about to begin.
-pub(super) fn begins() {
-    let now = os::thread::now();
-    BEGAN.set(now);
-    REPORT_AT.set(now.saturating_add(timeout()));
-}
-
 /// A grace period is held up: reports it if it is time to.
 pub(super) fn look() {
     let seq = GRACE.seq.read();
     let now = os::thread::now();
-    if seq.is_multiple_of(2) || now < REPORT_AT.get() {
+    if seq.is_multiple_of(2) {
+        return;
+    }
+    if HELD_UP.read() != seq {
+        BEGAN.set(now);
+        REPORT_AT.set(now.saturating_add(timeout()));
+        // Last: who finds it finds the times of this period, not of an older one.
+        HELD_UP.publish(seq);
+    }
+    if now < REPORT_AT.get() {
         return;
     }
     // One of those who wait reports; a fork leaves the flag to nobody.

@@ -148,7 +148,7 @@ impl Turnstile {
     }
 
     pub(super) fn is_empty_for<P: Platform>(&self, sides: &Sides) -> bool {
-        sides.heavy(P::register, P::fence_everybody);
+        sides.heavy(|| true, P::register, P::fence_everybody);
         self.words.iter().flat_map(|seat| &seat.0).all(|word| word.read() & VISITS == 0)
     }
 

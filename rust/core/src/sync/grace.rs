@@ -13,6 +13,10 @@
 //! fence between its store and its load. A reader's costs more than all the rest of a section, so the updater's side pays for
 //! both where the kernel helps: membarrier(2) makes every running thread of the process pass a full fence. Then the reader
 //! only has to keep the compiler from reordering ([`Sides::light`]).
+//!
+//! A system call for each period is too much where nobody else ever reads. So a thread's very first section has a fence in any
+//! case ([`Sides::first`]), and a scan that finds no other thread to have ever had a section needs no membarrier: whose first
+//! section it has missed reads after its own fence.
 
 use super::plant::Bug;
 use super::shim::{AtomicU64, fence};
@@ -164,10 +168,19 @@ impl Sides {
         if Bug::RcuNoFence.planted() {
             return;
         }
-        // No loom model has a membarrier: there both sides fence.
-        if self.0.load(Ordering::Relaxed) == MEMBARRIER && !cfg!(loom) {
+        // No loom model has a membarrier: there both sides fence, but for the model of periods that need none.
+        if self.0.load(Ordering::Relaxed) == MEMBARRIER {
             compiler_fence(Ordering::SeqCst);
         } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// A reader's side in its first section since it is known to scans as a reader, after [`Sides::light`]. Pairs with the fence
+    /// of [`Sides::heavy`], which has no membarrier if it does not know the reader yet.
+    #[cold]
+    pub fn first(&self) {
+        if !Bug::RcuLateReader.planted() {
             fence(Ordering::SeqCst);
         }
     }
@@ -182,14 +195,14 @@ impl Sides {
         self.0.load(Ordering::Relaxed) == MEMBARRIER
     }
 
-    /// The scan's side, after what was unpublished and before the readers' words are read. Pairs with [`Sides::light`] and
-    /// [`CrowdWord::full`].
-    pub fn heavy(&self, try_register: impl FnOnce() -> bool, membarrier: impl FnOnce()) {
+    /// The scan's side, after what was unpublished and before the readers' words are read. `others`: whether another thread than
+    /// the caller's is known as a reader. Pairs with [`Sides::light`], [`Sides::first`] and [`CrowdWord::full`].
+    pub fn heavy(&self, others: impl FnOnce() -> bool, try_register: impl FnOnce() -> bool, membarrier: impl FnOnce()) {
         if Bug::RcuNoMembarrier.planted() {
             return;
         }
         fence(Ordering::SeqCst);
-        if self.settle(try_register) {
+        if others() && self.settle(try_register) {
             membarrier();
         }
     }

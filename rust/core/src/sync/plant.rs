@@ -30,6 +30,8 @@ pub(crate) enum Bug {
     RcuNoMembarrier,
     /// A reader has no fence between its entry and its reads. Models only: elsewhere the scan's membarrier stands for it.
     RcuNoFence,
+    /// A thread's first section has no fence, which a scan that does not know the thread yet relies on. Models only.
+    RcuLateReader,
     /// A reader's entry is not stored.
     RcuHiddenReader,
     /// A reader's entry releases nothing of the section before it.
@@ -72,9 +74,8 @@ impl Bug {
             Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
             Self::UnwonSpare => cfg!(feature = "plant-unwon-spare"),
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
-            Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuWeakLeave | Self::RcuPlainCookie => {
-                false
-            }
+            Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
+            Self::RcuWeakLeave | Self::RcuPlainCookie => false,
         };
         in_build || self.planted_by_test()
     }

@@ -21,7 +21,7 @@ pub mod threads64;
 /// Every row that is measured in rounds, in the order of the tables.
 #[must_use]
 pub fn rounds() -> Vec<Rounds> {
-    vec![
+    let mut rows = vec![
         row::<pair_inlined::PairInlined>(),
         row::<pair_call::PairCall>(),
         row::<lifo1000::Lifo>(),
@@ -36,8 +36,9 @@ pub fn rounds() -> Vec<Rounds> {
             round: Duration::from_millis(1),
             entries: ctor::TARGETS.map(|(target, kind, work)| Entry { target, kind, work }).to_vec(),
         },
-        free_rcu::row(),
-    ]
+    ];
+    rows.extend(free_rcu::rows());
+    rows
 }
 
 /// The row that takes a process for each target, by target.
