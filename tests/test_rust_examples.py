@@ -31,7 +31,7 @@ def test_every_example_has_a_test_and_a_row(root: Path) -> None:
     programs = {path.name for path in folder.glob("*.rs")} | {
         f"{path.parent.name}/" for path in folder.glob("*/main.rs")
     }
-    assert programs == {"ctor.rs", "free_rcu.rs", "rcu.rs", "typesafe_table/"}
+    assert programs == {"ctor.rs", "free_rcu.rs", "nolock.rs", "rcu.rs", "typesafe_table/"}
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in readme for name in [*programs, *(path.name for path in folder.glob("*.py"))])
 
@@ -47,6 +47,14 @@ def test_decoders_that_are_made_once_per_slab(root: Path) -> None:
 
 def test_a_table_replaced_under_its_readers(root: Path) -> None:
     assert run(root, "rcu")
+
+
+def test_events_allocated_in_a_signal_handler(root: Path) -> None:
+    printed = run(root, "nolock", "0.5")
+    counts = re.match(r"(\d+) events from the handler, (\d+) lost, the last after (\d+) packets\n", printed)
+    assert counts is not None, printed
+    assert int(counts[1]) > 0, printed
+    assert int(counts[3]) > 0, printed
 
 
 def test_routes_freed_after_a_grace_period(root: Path) -> None:

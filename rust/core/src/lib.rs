@@ -87,3 +87,8 @@ struct FaultInjection;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/kmalloc.md")]
 struct Kmalloc;
+
+/// So is that of the page on signal handlers.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/nolock.md")]
+struct Nolock;

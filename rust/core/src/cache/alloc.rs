@@ -82,7 +82,7 @@ impl At<'_> {
         Some((object, level))
     }
 
-    fn take_from_sheaves(mut self, flags: AllocFlags) -> Result<Option<Found>, Failed> {
+    pub(super) fn take_from_sheaves(mut self, flags: AllocFlags) -> Result<Option<Found>, Failed> {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
         if !cache.has_sheaves() {
@@ -119,7 +119,8 @@ impl At<'_> {
                 }
                 None => {
                     self.bump(Stat::BarnGetFail, 1);
-                    self.refill(pair, flags)
+                    // A handler takes the one object that it needs from its slab.
+                    if self.nolock { Ok(None) } else { self.refill(pair, flags) }
                 }
             };
         }

@@ -13,6 +13,12 @@ pub trait Owner<T> {
     /// The object is of this cache and nobody uses it any more.
     unsafe fn free(&self, object: NonNull<T>);
 
+    /// As [`Owner::free`], for any context: see [`RawCache::free_nolock`](crate::RawCache::free_nolock).
+    ///
+    /// # Safety
+    /// As [`Owner::free`].
+    unsafe fn free_nolock(&self, object: NonNull<T>);
+
     /// Frees an object after a grace period; its value stays until then.
     ///
     /// # Errors
@@ -68,6 +74,14 @@ impl<'c, T, C: Owner<T>> Owned<'c, T, C> {
     #[must_use]
     pub fn into_raw(this: Self) -> NonNull<T> {
         ManuallyDrop::new(this).object
+    }
+
+    pub(super) fn owner(&self) -> &'c C {
+        self.cache
+    }
+
+    pub(super) fn place(&self) -> NonNull<T> {
+        self.object
     }
 
     /// Takes ownership of an object that holds a value.

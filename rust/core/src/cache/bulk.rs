@@ -202,7 +202,7 @@ impl At<'_> {
     }
 
     /// As `make_room`, but only with what is there already.
-    fn make_room_cheaply(&self, pair: Pair) -> bool {
+    pub(super) fn make_room_cheaply(&self, pair: Pair) -> bool {
         let node = self.home();
         let has_spare = !pair.spare.is_null();
         if has_spare && !self.cache.shape.is_full(pair.spare) {

@@ -222,7 +222,7 @@ fn install_sheaves(cache: &Cache) -> bool {
     if !cache.has_sheaves() {
         return true;
     }
-    let at = At { cache, cpu: 0 };
+    let at = At::on(cache, 0);
     for cpu in cache.cpus() {
         let Some(main) = at.new_sheaf() else {
             for done in 0..cpu {

@@ -186,6 +186,12 @@ impl<T> Owner<T> for StaticCache<T> {
     }
 
     #[inline]
+    unsafe fn free_nolock(&self, object: NonNull<T>) {
+        // SAFETY: the caller's word.
+        unsafe { self.free_raw_nolock(object) };
+    }
+
+    #[inline]
     unsafe fn free_rcu(&self, object: NonNull<T>) -> Result<(), Error> {
         let raw = self.raw().ok_or_else(|| Error::NotSetUp { cache: self.name.to_owned() })?;
         // SAFETY: the caller's word.

@@ -37,7 +37,7 @@ impl At<'_> {
         self.cache.arena.nodes > 1 && self.map_of(object).node() != self.home()
     }
 
-    fn put_in_sheaves(mut self, object: *mut u8) -> bool {
+    pub(super) fn put_in_sheaves(mut self, object: *mut u8) -> bool {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
         if !cache.has_sheaves() {
@@ -52,7 +52,11 @@ impl At<'_> {
                 return false;
             }
             if shape.is_full(pair.main) {
-                self.make_room(pair);
+                if !self.nolock {
+                    self.make_room(pair);
+                } else if !self.make_room_cheaply(pair) {
+                    return false;
+                }
             }
             // SAFETY: as above.
             match unsafe { backend.push(slots, &[object], shape.mask()) } {

@@ -122,7 +122,7 @@ impl RawCache {
                 unsafe { (cache.backend.peek(cache.slots(), cpu), cache.backend.peek_hits(cache.slots(), cpu)) };
             counters[Stat::AllocFastpath as usize] += allocs;
             counters[Stat::FreeFastpath as usize] += frees;
-            let (waiting, has_sheaf) = At { cache, cpu }.on_rcu_sheaf(cpu);
+            let (waiting, has_sheaf) = At::on(cache, cpu).on_rcu_sheaf(cpu);
             counters[Stat::FreeRcuSheaf as usize] += waiting;
             rcu_sheaves += u64::from(has_sheaf);
             per_cpu.push(counters);
@@ -147,7 +147,7 @@ impl RawCache {
             barn: (0, 0),
         };
         for node in cache.nodes() {
-            stats.in_sheaves += At { cache, cpu: 0 }.barn_objects(node);
+            stats.in_sheaves += At::on(cache, 0).barn_objects(node);
             stats.barn.0 += cache.barn(node).full(cache.form());
             stats.barn.1 += cache.barn(node).empty(cache.form());
             let slabs = cache.node(node);

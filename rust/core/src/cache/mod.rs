@@ -10,6 +10,7 @@
 //! | `merge`, `join`, `create` | beginning: which may share, who does, a new one |
 //! | `shrink`, `live`, `end` | giving back, end |
 //! | `raw`, `options` | the untyped handle with the inlined fast path |
+//! | `nolock` | the same for signal handlers |
 //! | `alloc`, `free`, `bulk` | the slow paths: sheaves, barn, slabs |
 //! | `hooks`, `construct`, `callbacks` | constructors and destructors of objects, and what is not done inside them |
 //! | `prefill`, `stack`, `lent` | sheaves that are out, with objects set aside; their memory; the same for typed caches |
@@ -47,6 +48,7 @@ mod lent;
 mod live;
 mod merge;
 mod names;
+mod nolock;
 mod options;
 mod park;
 mod prefill;

@@ -16,6 +16,8 @@ use core::ptr::NonNull;
 pub(super) struct At<'c> {
     pub cache: &'c Cache,
     pub cpu: Cpu,
+    /// The caller may be a signal handler: nothing new comes from the system, no slab dies, and no foreign code runs.
+    pub nolock: bool,
 }
 
 /// Pages of a slab, copied out of its descriptor.
@@ -43,7 +45,17 @@ impl Links for At<'_> {
 
 impl<'c> At<'c> {
     pub fn new(cache: &'c Cache) -> Self {
-        Self { cache, cpu: cache.backend.cpu() }
+        Self::on(cache, cache.backend.cpu())
+    }
+
+    /// As if on that CPU.
+    pub fn on(cache: &'c Cache, cpu: Cpu) -> Self {
+        Self { cache, cpu, nolock: false }
+    }
+
+    /// For an operation that may be inside a signal handler.
+    pub fn nolock(cache: &'c Cache) -> Self {
+        Self { nolock: true, ..Self::new(cache) }
     }
 
     pub fn home(&self) -> NodeId {
@@ -116,13 +128,20 @@ impl<'c> At<'c> {
         free_chain(self, slab, reference, reference, 1);
     }
 
-    /// Makes a slab on a node: of the preferred order, else of the smallest. `None` when pages or metadata are out.
+    /// Makes a slab on a node: of the preferred order, else of the smallest. `None` when pages or metadata are out; under
+    /// `nolock` also when they would have to come from the system, and where there is a constructor to run.
     ///
     /// # Errors
     /// A constructor failed; everything is as it was.
     pub fn new_slab(&self, node: NodeId) -> Result<Option<NewSlab>, Failed> {
         let geometry = &self.cache.geometry;
-        let Some(slab) = self.cache.arena.descriptors.take(self.cache.arena.pages.meta()) else { return Ok(None) };
+        let (descriptors, meta) = (&self.cache.arena.descriptors, self.cache.arena.pages.meta());
+        let slab = match self.nolock {
+            true if self.cache.hooks.is_some() => None,
+            true => descriptors.take_pooled(meta),
+            false => descriptors.take(meta),
+        };
+        let Some(slab) = slab else { return Ok(None) };
         let preferred = (geometry.order, geometry.objs_per_slab);
         let fallback = (geometry.fallback_order, geometry.fallback_objs);
         let made = self
@@ -152,7 +171,9 @@ impl<'c> At<'c> {
     fn fill_descriptor(&self, slab: Index, node: NodeId, (order, total): (u8, u32)) -> Option<NewSlab> {
         let pages = &self.cache.arena.pages;
         let order = Order(order);
-        let page = if order <= Order::MAX {
+        let page = if self.nolock {
+            pages.alloc_touched_run(order, node, self.cpu as u32)?
+        } else if order <= Order::MAX {
             pages.alloc_run(order, node, self.cpu as u32)?
         } else {
             pages.alloc_span(PAGE_SIZE << order.0)?
@@ -246,7 +267,8 @@ impl Slabs for At<'_> {
     }
 
     fn min_partial(&self) -> u64 {
-        u64::from(self.cache.geometry.min_partial)
+        // With no end to them none dies, whatever that would have to run or to wake.
+        if self.nolock { u64::MAX } else { u64::from(self.cache.geometry.min_partial) }
     }
 
     fn set_next(&self, slab: Index, object: ObjRef, next: ObjRef) {

@@ -146,6 +146,12 @@ impl<T> Owner<T> for KmemCache<T> {
     }
 
     #[inline]
+    unsafe fn free_nolock(&self, object: NonNull<T>) {
+        // SAFETY: the caller's word.
+        unsafe { self.raw.free_nolock(object.cast()) };
+    }
+
+    #[inline]
     unsafe fn free_rcu(&self, object: NonNull<T>) -> Result<(), Error> {
         // SAFETY: the caller's word.
         unsafe { self.raw.free_rcu(object.cast()) }

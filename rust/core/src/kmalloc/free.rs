@@ -14,7 +14,7 @@ pub(super) fn has_memory(object: *mut u8) -> Option<NonNull<u8>> {
 /// # Safety
 /// `object` is live memory of the arena.
 #[inline]
-unsafe fn found(arena: &'static Arena, object: NonNull<u8>) -> Found {
+pub(super) unsafe fn found(arena: &'static Arena, object: NonNull<u8>) -> Found {
     let address = object.as_ptr().addr();
     // SAFETY: the caller's word.
     let found = unsafe { arena.find(address) };

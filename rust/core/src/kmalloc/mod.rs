@@ -6,6 +6,7 @@
 //! | `alloc` | `kmalloc`, `kvmalloc` |
 //! | `free` | `kfree`, many at once, checked; `ksize` |
 //! | `realloc` | `krealloc` and its rules about zeroes |
+//! | `nolock` | for signal handlers |
 //! | `buckets` | a private set of size classes |
 //!
 //! Every function takes the arena that the memory comes from, and may be called by every thread. What has no constructor and no
@@ -18,10 +19,12 @@ mod alloc;
 mod buckets;
 mod classes;
 mod free;
+mod nolock;
 mod realloc;
 
 pub use alloc::{kmalloc, kvmalloc};
 pub use buckets::KmemBuckets;
 pub use classes::{KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, SIZES, ZERO_SIZE_PTR, kmalloc_size_roundup};
 pub use free::{kfree, kfree_bulk, kfree_checked, kfree_sensitive, ksize, ksize_checked, kvfree};
+pub use nolock::{kfree_nolock, kmalloc_nolock};
 pub use realloc::{krealloc, krealloc_from};

@@ -27,6 +27,26 @@ impl Pages {
         Some(chunk.page(offset))
     }
 
+    /// As [`Pages::alloc_run`], of pages that the arena has had from the system before: nothing is committed. Any node's.
+    ///
+    /// `None` also for orders above 6.
+    pub fn alloc_touched_run(&self, order: Order, node: NodeId, cpu: u32) -> Option<PageIndex> {
+        if order.0 > field::WORD_ORDER || !self.grant(order.pages() as usize) {
+            return None;
+        }
+        let take = |chunk: ChunkIndex, node| {
+            let offset = self.runs(chunk, node).take_marked(order, &self.chunk(chunk).dirty)?;
+            Some(chunk.page(offset))
+        };
+        let hinted = self.finder.hinted(cpu, order).filter(|&chunk| self.chunk(chunk).node() == Some(node));
+        hinted.and_then(|chunk| take(chunk, node)).or_else(|| {
+            let others = (0..=self.finder.last_node()).map(NodeId).filter(|&other| other != node);
+            core::iter::once(node).chain(others).find_map(|node| {
+                self.finder.candidates(node, order, self.growth.taken()).find_map(|chunk| take(chunk, node))
+            })
+        })
+    }
+
     /// Gives the run of `order` that starts at `page` back. Its map words are cleared already.
     ///
     /// # Errors

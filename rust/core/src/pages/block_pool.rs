@@ -54,6 +54,11 @@ impl BlockPool {
         self.free.pop(self.form, &MetaLinks(meta)).or_else(|| self.grow(meta))
     }
 
+    /// As [`BlockPool::take`], from what the pool has: it does not grow.
+    pub fn take_pooled(&self, meta: &Meta) -> Option<Index> {
+        inject::request(Point::Metadata, self.size).then(|| self.free.pop(self.form, &MetaLinks(meta))).flatten()
+    }
+
     /// Puts a block back that the caller owns.
     pub fn put(&self, meta: &Meta, index: Index) {
         self.free.push(self.form, &MetaLinks(meta), index);

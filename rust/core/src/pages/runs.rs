@@ -11,7 +11,7 @@
 use super::chunk::WORDS;
 use super::field::{self, WORD_ORDER, WORD_PAGES};
 use super::ids::Order;
-use crate::sync::{BitWord, SummaryWord};
+use crate::sync::{BitWord, Bug, SummaryWord};
 
 /// Summary bits of a chunk, and how many chunks share a word of them.
 pub(super) const SUMMARY_BITS: u32 = 8;
@@ -52,6 +52,28 @@ impl<'a> Runs<'a> {
             self.lower(order);
         }
         found
+    }
+
+    /// As [`Runs::take`] for an order of at most 6, of pages that are all in `marks`. A mark that goes does so before the pages
+    /// are given back, by who had taken them.
+    pub fn take_marked(self, order: Order, marks: &[BitWord; WORDS]) -> Option<u32> {
+        for (index, (word, marks)) in self.taken.iter().zip(marks).enumerate() {
+            let mut seen = word.peek();
+            while let Some(at) = field::find_free(seen | !marks.peek(), order.0) {
+                let mask = field::mask(order.0, at);
+                match word.try_take(seen, mask) {
+                    // Somebody had them since we looked, and they lost their marks.
+                    Ok(()) if marks.peek() & mask != mask && !Bug::StaleMarks.planted() => {
+                        word.give(mask);
+                        self.raise();
+                        seen = word.peek();
+                    }
+                    Ok(()) => return Some(index as u32 * WORD_PAGES + at),
+                    Err(now) => seen = now,
+                }
+            }
+        }
+        None
     }
 
     /// Gives the run of `order` at `offset` back.

@@ -159,3 +159,44 @@ fn loom_summary_bit_without_the_second_look_is_caught() {
         chunk.check_announced(Order(0));
     });
 }
+
+/// A trim takes a marked page away from the free ones, hands it back to the system, and unmarks it; nobody who asks for marked
+/// pages gets it afterwards.
+fn marked_pages_have_been_touched() {
+    loom::model(|| {
+        /// What the system has given, and which pages are marked.
+        struct Bits {
+            there: BitWord,
+            marks: [BitWord; WORDS],
+        }
+        let first = |word| BitWord::new(u64::from(word == 0));
+        let bits = Arc::new(Bits { there: first(0), marks: core::array::from_fn(first) });
+        let of_trim = bits.clone();
+        let trim = move |chunk: &Chunk| {
+            let taken = chunk.runs().take_scattered(0, of_trim.marks[0].peek());
+            if taken != 0 {
+                of_trim.there.unmark(taken);
+                of_trim.marks[0].unmark(taken);
+                chunk.runs().give_scattered(&core::array::from_fn(|word| if word == 0 { taken } else { 0 }));
+            }
+        };
+        two(Chunk::new(0b11), trim, |chunk| {
+            if let Some(offset) = chunk.runs().take_marked(Order(0), &bits.marks) {
+                assert_eq!(offset, 0, "the other page was never marked");
+                assert_eq!(bits.there.peek(), 1, "the system has that page");
+                chunk.runs().give(offset, Order(0)).expect("it is ours");
+            }
+        });
+    });
+}
+
+#[test]
+fn loom_page_marks_are_looked_at_again() {
+    marked_pages_have_been_touched();
+}
+
+#[test]
+#[should_panic(expected = "the system has that page")]
+fn loom_page_marks_catches_stale_ones() {
+    Bug::StaleMarks.plant(marked_pages_have_been_touched);
+}

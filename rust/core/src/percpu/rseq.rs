@@ -6,6 +6,7 @@ use super::backend::{Closed, DrainIntent, Drained, PerCpu};
 use super::seq;
 use super::slot::{Cpu, Pair, Slots, no_sheaf, offset, stop};
 use crate::os;
+use crate::sync::Bug;
 
 pub(crate) struct Rseq<const PAIR: usize>;
 
@@ -77,6 +78,10 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
 
     unsafe fn replace(&self, slots: Slots, cpu: Cpu, old: Pair, new: Pair) -> bool {
         debug_assert!(!old.is_stopped() && !new.is_stopped());
+        if Bug::UnguardedSlot.planted() {
+            // SAFETY: what the sequence needs, but for the sequence.
+            return unsafe { replace_unguarded(Self::words(slots, cpu), old, new) };
+        }
         // SAFETY: the caller's word.
         unsafe { seq::replace::<PAIR>(slots, cpu, old, new) }
     }
@@ -234,6 +239,21 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
 
 fn rcu_word(slots: Slots, cpu: Cpu) -> *mut u64 {
     slots.of(cpu).cast::<u8>().wrapping_add(offset::RCU_FREE).cast()
+}
+
+/// What [`Bug::UnguardedSlot`] does: between look and change, whoever comes is overwritten.
+///
+/// # Safety
+/// The words are a pair of a slot of a living cache.
+unsafe fn replace_unguarded(words: *mut Pair, old: Pair, new: Pair) -> bool {
+    // SAFETY: the caller's word.
+    let unchanged = unsafe { words.read_volatile() } == old;
+    (0..20).for_each(|_| core::hint::spin_loop());
+    if unchanged {
+        // SAFETY: as above.
+        unsafe { seq::write_pair(words, new) };
+    }
+    unchanged
 }
 
 const fn halves(hits: u64) -> (u64, u64) {

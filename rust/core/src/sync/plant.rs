@@ -52,6 +52,10 @@ pub(crate) enum Bug {
     UnwonSpare,
     /// What was given to `free_rcu` is handed out again without a grace period.
     EarlyReclaim,
+    /// A slot's pair is changed with neither a sequence nor the flag around it.
+    UnguardedSlot,
+    /// Pages that were to be marked are not looked at again once they are taken. Models only.
+    StaleMarks,
 }
 
 impl Bug {
@@ -76,6 +80,8 @@ impl Bug {
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
             Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
             Self::RcuWeakLeave | Self::RcuPlainCookie => false,
+            Self::UnguardedSlot => cfg!(feature = "plant-unguarded-slot"),
+            Self::StaleMarks => false,
         };
         in_build || self.planted_by_test()
     }

@@ -1,0 +1,152 @@
+//! A handler that allocates and frees inside every kind of ordinary operation, in the caches that the interrupted thread uses:
+//! caches of each kind, with destructors and type-safe ones among them. Nobody waits, nothing is handed out twice, no foreign
+//! code runs in the handler.
+
+mod support;
+
+use haybarn::sync::Counter;
+use haybarn::{AllocFlags, CacheArgs, CtorError, DtorMode, Hooks, RawCache, SlabFlags, set_virtual_cpu};
+use std::cell::Cell;
+use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::*;
+
+const CACHES: usize = 5;
+
+thread_local! {
+    /// The caches that this thread's handler uses; none on a thread that has no part.
+    static MINE: Cell<Option<[RawCache; CACHES]>> = const { Cell::new(None) };
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
+}
+
+static HANDLED: Counter = Counter::new();
+static GOT: Counter = Counter::new();
+static FAULTS: Counter = Counter::new();
+
+fn stamp(object: NonNull<u8>, value: u64) {
+    // SAFETY: the caller's object; its second word, since the first is the constructor's or a reader's.
+    unsafe { object.cast::<u64>().add(1).write_volatile(value) };
+}
+
+fn stamp_of(object: NonNull<u8>) -> u64 {
+    // SAFETY: as above.
+    unsafe { object.cast::<u64>().add(1).read_volatile() }
+}
+
+extern "C" fn handler(_: libc::c_int) {
+    let Some(caches) = MINE.get() else { return };
+    IN_HANDLER.set(true);
+    let mut held: [Option<NonNull<u8>>; 8] = [None; 8];
+    for cache in caches {
+        for (n, place) in held.iter_mut().enumerate() {
+            // `None` is an answer: pages would have to come from the system.
+            *place = cache.alloc_nolock(AllocFlags::empty());
+            if let Some(object) = *place {
+                stamp(object, !(n as u64));
+                GOT.add(1);
+            }
+        }
+        for (n, place) in held.iter_mut().enumerate().rev() {
+            let Some(object) = place.take() else { continue };
+            FAULTS.add(u64::from(stamp_of(object) != !(n as u64)));
+            // SAFETY: ours.
+            unsafe { cache.free_nolock(object) };
+        }
+    }
+    HANDLED.add(1);
+    IN_HANDLER.set(false);
+}
+
+/// Hooks that must not be called in a handler.
+struct Outside;
+
+impl Hooks for Outside {
+    fn construct(&self, object: NonNull<u8>) -> Result<(), CtorError> {
+        FAULTS.add(u64::from(IN_HANDLER.get()));
+        // SAFETY: the object's first word.
+        unsafe { object.cast::<u64>().write(object.as_ptr().addr() as u64) };
+        Ok(())
+    }
+
+    fn destruct(&self, object: NonNull<u8>) {
+        FAULTS.add(u64::from(IN_HANDLER.get()));
+        // SAFETY: as above.
+        FAULTS.add(u64::from(unsafe { object.cast::<u64>().read() } != object.as_ptr().addr() as u64));
+    }
+
+    fn keep_run(&self, _: NonNull<u8>, _: usize) -> bool {
+        FAULTS.add(u64::from(IN_HANDLER.get()));
+        false
+    }
+
+    fn died(&self) {
+        FAULTS.add(u64::from(IN_HANDLER.get()));
+    }
+}
+
+/// Allocates and frees until `stop`, in a way that comes by every path again and again.
+fn hammer(caches: [RawCache; CACHES], stop: &Counter, id: &Counter) {
+    MINE.set(Some(caches));
+    set_virtual_cpu(Some(0));
+    // SAFETY: says who this thread is.
+    id.set(unsafe { libc::pthread_self() } as u64);
+    let (mut held, mut n) = (Vec::with_capacity(300), 0);
+    while stop.get() == 0 {
+        for cache in caches {
+            for _ in 0..250 {
+                n += 1;
+                let object = take(cache);
+                stamp(object, n);
+                held.push((object, n));
+            }
+            for (object, stamped) in held.drain(..) {
+                assert_eq!(stamp_of(object), stamped, "the handler got an object that is in use");
+                give(cache, [object]);
+            }
+            give_bulk(cache, &take_bulk(cache, 90).unwrap());
+            let _gone = cache.shrink();
+        }
+    }
+    MINE.set(None);
+}
+
+#[test]
+fn a_handler_allocates_and_frees_inside_everything() {
+    // SAFETY: a zeroed `sigaction` is one without flags and with an empty mask; the handler calls what is made for handlers.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, null_mut()), 0);
+    }
+    for arena in every_arena() {
+        let hooks = || CacheArgs { hooks: Some(Arc::new(Outside)), ..CacheArgs::default() };
+        let of = |name: &str, args| create(arena, name, 64, &args);
+        let caches = [
+            of("plain", CacheArgs::default()),
+            of("counted", CacheArgs { count_hits: true, ..CacheArgs::default() }),
+            of("typesafe", CacheArgs { flags: SlabFlags::TYPESAFE_BY_RCU, ..CacheArgs::default() }),
+            of("inline", hooks()),
+            of("service", CacheArgs { dtor_mode: DtorMode::Service, ..hooks() }),
+        ];
+        let (stop, id, before, got) = (Counter::new(), Counter::new(), HANDLED.get(), GOT.get());
+        std::thread::scope(|scope| {
+            scope.spawn(|| hammer(caches, &stop, &id));
+            while id.get() == 0 {
+                std::thread::yield_now();
+            }
+            let end = Instant::now() + Duration::from_secs(20);
+            while HANDLED.get() < before + 300 && Instant::now() < end {
+                // SAFETY: the thread lives: its scope is not over.
+                assert_eq!(unsafe { libc::pthread_kill(id.get() as libc::pthread_t, libc::SIGUSR1) }, 0);
+                std::thread::yield_now();
+            }
+            stop.add(1);
+        });
+        assert!(HANDLED.get() >= before + 100, "{} signals were handled", HANDLED.get() - before);
+        assert!(GOT.get() > got, "the handler never got an object");
+        assert_eq!(FAULTS.get(), 0, "{}", arena.backend());
+        caches.into_iter().for_each(end);
+    }
+}
