@@ -112,16 +112,22 @@ pub enum Error {
         /// The cache's name; empty where it is not known.
         cache: String,
     },
-    /// A static cache was set up twice.
-    #[error("static cache '{cache}' is set up already")]
+    /// A cache was to be set up in storage that holds one: the static cache was set up or used before.
+    #[error("cache '{cache}' is set up already")]
     AlreadySetUp {
-        /// The cache's name.
+        /// Name of the cache that is there.
         cache: String,
     },
-    /// A static cache was used before its setup.
-    #[error("static cache '{cache}' is not set up: call setup() first")]
+    /// A cache was to be used or ended that has not been set up.
+    #[error("{}not set up: call setup() first", of(cache))]
     NotSetUp {
-        /// The cache's name.
+        /// The cache's name; empty for a storage.
+        cache: String,
+    },
+    /// A storage cannot be set up yet: its last cache is gone, but somebody holds its name or reads its attributes.
+    #[error("{}its storage is in use: attributes of the cache that was in it are still being read", of(cache))]
+    StorageInUse {
+        /// Name of the cache that was to be set up.
         cache: String,
     },
     /// The constructor of an object failed; the allocation that needed the object ended with it.
@@ -159,6 +165,7 @@ impl Error {
             | Self::Destroyed { cache }
             | Self::AlreadySetUp { cache }
             | Self::NotSetUp { cache }
+            | Self::StorageInUse { cache }
             | Self::Ctor { cache, .. } => name.clone_into(cache),
             Self::Reentry { inner, .. } => name.clone_into(inner),
             Self::Unavailable { .. } | Self::InReadSection { .. } | Self::InCallback { .. } => (),

@@ -35,10 +35,10 @@ pub mod sync;
 
 #[cfg(not(loom))]
 pub use cache::{
-    AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheName, CacheStats, CtorBox,
-    CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache, Level, ObjIndex, Owned, Owner, Pinned, Prefilled,
-    RawCache, RawPrefilled, Retain, StaticBox, StaticCache, StaticPrefilled, TypesafeBox, TypesafeCache,
-    failing_source, kfree_rcu, take_ctor_error,
+    AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheName, CacheStats, CacheStorage,
+    CtorBox, CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache, Level, ObjIndex, Owned, Owner, Pinned,
+    Prefilled, RawCache, RawPrefilled, Retain, StaticArgs, StaticBox, StaticCache, StaticPrefilled, TypesafeBox,
+    TypesafeCache, failing_source, kfree_rcu, take_ctor_error,
 };
 #[cfg(not(loom))]
 pub use error::{Error, LiveObject};

@@ -10,7 +10,7 @@ use haybarn::{
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
 use support::{audit, config, every_arena};
 
 fn is_send<T: Send>() {}
@@ -215,96 +215,4 @@ fn boxes_travel_between_threads() {
     assert_eq!(dropped.get(), 6000);
     // SAFETY: the cache lives, here and below.
     audit(unsafe { cache.raw() }, 0);
-}
-
-static FRAMES: StaticCache<[u64; 20]> = StaticCache::new("static-frames");
-
-#[test]
-fn a_static_cache_from_setup_to_setup() {
-    assert!(matches!(FRAMES.alloc([0; 20]), Err(Error::NotSetUp { cache }) if cache == "static-frames"));
-    assert!(FRAMES.alloc_raw().is_none() && FRAMES.raw().is_none() && !FRAMES.is_set_up());
-    // SAFETY: nobody uses it.
-    assert!(matches!(unsafe { FRAMES.destroy() }, Err(Error::NotSetUp { .. })));
-    for round in 0..3 {
-        // A setup that fails leaves the cache as it was.
-        let bad = CacheArgs { sheaf_capacity: 5000, ..CacheArgs::default() };
-        assert!(
-            matches!(FRAMES.setup(&bad), Err(Error::BadArgument { argument: "sheaf_capacity", .. })),
-            "round {round}"
-        );
-        assert!(!FRAMES.is_set_up() && FRAMES.alloc_raw().is_none());
-        FRAMES.setup(&CacheArgs::default()).unwrap();
-        assert!(matches!(FRAMES.setup(&CacheArgs::default()), Err(Error::AlreadySetUp { .. })));
-        let mut frame = FRAMES.alloc([round; 20]).unwrap();
-        frame[0] = 1;
-        // SAFETY: nobody else uses it.
-        let Err(Error::CacheBusy { live: 1, .. }) = (unsafe { FRAMES.destroy() }) else { panic!("not refused") };
-        assert!(FRAMES.is_set_up());
-        assert_eq!(StaticBox::into_inner(frame)[1], round);
-        let raw = FRAMES.alloc_raw().unwrap();
-        // SAFETY: ours.
-        unsafe { FRAMES.free_raw(raw) };
-        audit(FRAMES.raw().unwrap(), 0);
-        // SAFETY: nobody uses it.
-        unsafe { FRAMES.destroy() }.unwrap();
-        assert!(matches!(FRAMES.alloc([0; 20]), Err(Error::NotSetUp { .. })));
-    }
-}
-
-static SHARED: StaticCache<(u64, [u8; 56])> = StaticCache::new("static-shared");
-
-#[test]
-fn a_static_cache_is_set_up_once_by_many_threads_and_used_by_all() {
-    let ready = Barrier::new(6);
-    let set_up = Counter::new();
-    std::thread::scope(|scope| {
-        for thread in 0..6_u64 {
-            let (ready, set_up) = (&ready, &set_up);
-            scope.spawn(move || {
-                ready.wait();
-                match SHARED.setup(&CacheArgs::default()) {
-                    Ok(()) => set_up.add(1),
-                    Err(Error::AlreadySetUp { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
-                let mut held: Vec<_> = Vec::new();
-                for n in 0..5000 {
-                    held.push(SHARED.alloc((thread, [n as u8; 56])).unwrap());
-                    if n % 3 == 0 {
-                        let value = held.swap_remove((n * 7919) as usize % held.len());
-                        assert_eq!(value.0, thread);
-                    }
-                }
-            });
-        }
-    });
-    assert_eq!(set_up.get(), 1);
-    audit(SHARED.raw().unwrap(), 0);
-    // SAFETY: the threads are gone.
-    unsafe { SHARED.destroy() }.unwrap();
-}
-
-static NOTHING: StaticCache<()> = StaticCache::new("static-nothing");
-
-#[test]
-fn a_static_cache_of_nothing_is_refused() {
-    assert!(matches!(NOTHING.setup(&CacheArgs::default()), Err(Error::BadArgument { argument: "object_size", .. })));
-    assert!(matches!(NOTHING.alloc(()), Err(Error::NotSetUp { .. })));
-}
-
-static ONE: StaticCache<u64> = StaticCache::new("static-same-name");
-static OTHER: StaticCache<u64> = StaticCache::new("static-same-name");
-
-/// The kernel's E8: a setup that fails says so. And E10: two caches of one name do not meet.
-#[test]
-fn two_static_caches_of_one_name() {
-    ONE.setup(&CacheArgs::default()).unwrap();
-    assert!(matches!(OTHER.setup(&CacheArgs::default()), Err(Error::BadArgument { argument: "name", .. })));
-    assert!(!OTHER.is_set_up() && OTHER.alloc_raw().is_none());
-    // SAFETY: nobody uses it.
-    unsafe { ONE.destroy() }.unwrap();
-    OTHER.setup(&CacheArgs::default()).unwrap();
-    assert_eq!(*OTHER.alloc(5).unwrap(), 5);
-    // SAFETY: nobody uses it.
-    unsafe { OTHER.destroy() }.unwrap();
 }

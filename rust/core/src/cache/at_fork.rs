@@ -4,7 +4,7 @@
 
 use super::registry::{Registry, lock};
 use crate::{os, rcu};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 type Registries = Vec<&'static Mutex<Registry>>;
@@ -39,7 +39,7 @@ pub(super) fn then_in_child(then: fn(bool)) {
 
 struct Held {
     _hands: RwLockWriteGuard<'static, ()>,
-    _setup: MutexGuard<'static, ()>,
+    _setup: Turn,
     _making: MutexGuard<'static, ()>,
     _list: MutexGuard<'static, Registries>,
     _registries: Vec<MutexGuard<'static, Registry>>,
@@ -71,9 +71,31 @@ pub(super) fn each_registry(mut each: impl FnMut(&Registry)) {
     registries.into_iter().for_each(|registry| each(&lock(registry)));
 }
 
-/// Held while a static cache is set up or ended.
-pub(super) fn setup() -> MutexGuard<'static, ()> {
-    SETUP.lock().unwrap_or_else(PoisonError::into_inner)
+thread_local! {
+    /// Whether the thread holds [`SETUP`], or is about to.
+    static HAS_TURN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A thread's turn at [`SETUP`].
+pub(super) struct Turn(Option<MutexGuard<'static, ()>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // In this order, so that a signal handler in between does not wait for the thread that it interrupted.
+        drop(self.0.take());
+        HAS_TURN.set(false);
+    }
+}
+
+/// Held while a static cache is set up or ended. Nothing foreign is called and nothing waited for meanwhile.
+pub(super) fn setup() -> Turn {
+    HAS_TURN.set(true);
+    Turn(Some(SETUP.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// As [`setup`]; `None` where the thread has its turn already: in a handler of a fork or of a signal, which a first use may be in.
+pub(super) fn setup_once() -> Option<Turn> {
+    (!HAS_TURN.get()).then(setup)
 }
 
 /// Held while an arena is made. Whoever holds [`setup`] too took that first.

@@ -44,14 +44,18 @@ pub(super) struct Named {
     pub hidden: bool,
     /// Address of the storage's slot of CPU 0.
     pub slots: usize,
-    pub owner: Option<Arc<dyn Any + Send + Sync>>,
     /// 1 once it has been taken out of the registry.
     pub gone: Published,
+    /// What is to be done with the last clone of the name: frees its storage, where its address was chosen beforehand.
+    #[expect(dead_code, reason = "held, not looked at")]
+    pub keeper: Option<Box<dyn Any + Send + Sync>>,
+    /// Goes last, after the storage that may lie in what it owns.
+    pub owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Named {
     pub fn new(info: CacheInfo, slots: usize) -> Self {
-        Self { info, slots, usercopy: None, hidden: false, owner: None, gone: Published::new(0) }
+        Self { info, slots, usercopy: None, hidden: false, gone: Published::new(0), keeper: None, owner: None }
     }
 
     pub fn is_living(&self) -> bool {

@@ -46,7 +46,8 @@ pub struct CacheArgs {
     /// Offset and size in bytes of the region of an object that may be copied from and to a user (`useroffset`, `usersize`);
     /// inside the object. `None`, the default, is the whole object and no region; a region keeps the cache from merging.
     pub usercopy: Option<(usize, usize)>,
-    /// Something that must live as long as anybody looks at the cache: dropped with the last [`CacheName`](super::CacheName) of this name.
+    /// Kept until the cache has been destroyed and nobody holds its name or reads its attributes any more, then dropped with no
+    /// lock held: for what must outlive a cache, such as the loaded module that its storage lies in.
     pub owner: Option<Arc<dyn Any + Send + Sync>>,
     /// Keeps objects of `free_rcu` back after their grace period: for tests of the order in which a cache ends.
     #[doc(hidden)]

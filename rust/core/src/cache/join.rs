@@ -13,6 +13,7 @@ use super::registry::Registry;
 use crate::error::Error;
 use crate::inject;
 use crate::slab::flags::SlabFlags;
+use core::any::Any;
 use std::sync::Arc;
 
 /// How a name comes by its storage.
@@ -71,14 +72,40 @@ pub(super) fn create(
     args: &CacheArgs,
     way: Way,
 ) -> Result<CacheName, Error> {
-    let made = try_create(arena, name, size, args, way);
+    or_panic(args, try_create(arena, name, size, args, way, None))
+}
+
+/// Makes a name in storage whose address was chosen beforehand, which the end of `keeper` frees. With an owner its slabs are
+/// those of another name, since they may live longer than what goes with the owner.
+pub(super) fn create_in_storage(
+    arena: &'static Arena,
+    name: &str,
+    size: usize,
+    args: &CacheArgs,
+    keeper: Keeper,
+) -> Result<CacheName, Error> {
+    let way = if args.owner.is_some() { Way::BehindHidden } else { Way::Target };
+    or_panic(args, try_create(arena, name, size, args, way, Some(keeper)))
+}
+
+/// See [`Named::keeper`].
+type Keeper = Box<dyn Any + Send + Sync>;
+
+fn or_panic(args: &CacheArgs, made: Result<CacheName, Error>) -> Result<CacheName, Error> {
     match made {
         Err(error) if args.flags.contains(SlabFlags::PANIC) => panic!("SLAB_PANIC: {error}"),
         made => made,
     }
 }
 
-fn try_create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs, way: Way) -> Result<CacheName, Error> {
+fn try_create(
+    arena: &'static Arena,
+    name: &str,
+    size: usize,
+    args: &CacheArgs,
+    way: Way,
+    keeper: Option<Keeper>,
+) -> Result<CacheName, Error> {
     let checked = check(arena, name, size, args)?;
     let apart = arena.no_merge || way == Way::Alone || asks_for_own(args);
     let wanted = Wanted::new(&checked.geometry, checked.flags, apart);
@@ -104,7 +131,7 @@ fn try_create(arena: &'static Arena, name: &str, size: usize, args: &CacheArgs, 
     storage.object_bytes.set(storage.object_bytes.get().max(size as u64));
     let info = CacheInfo { name: name.to_owned(), ..attributes(storage, size, &checked) };
     let named = Named::new(info, RawCache::of(storage).address());
-    let named = Arc::new(Named { usercopy: args.usercopy, owner: args.owner.clone(), ..named });
+    let named = Arc::new(Named { usercopy: args.usercopy, keeper, owner: args.owner.clone(), ..named });
     registry.names.push(named.clone());
     Ok(CacheName { arena, named })
 }

@@ -116,7 +116,7 @@ impl<T> StaticCache<T> {
     /// Sets `n` objects aside, so that `n` allocations cannot fail: see [`super::RawCache::prefill`].
     ///
     /// # Errors
-    /// [`Error::NotSetUp`] before `setup`; otherwise as [`KmemCache::prefill`].
+    /// As [`KmemCache::prefill`]; on the first use those of [`StaticCache::setup`].
     pub fn prefill(&'static self, n: usize) -> Result<StaticPrefilled<T>, Error> {
         let cache = self.set_up()?;
         let raw = cache.prefill(AllocFlags::empty(), n)?;

@@ -20,6 +20,7 @@
 //! | `graveyard`, `undertaker`, `reapers` | dead slabs whose pages go later, and who sees to it |
 //! | `inspect` | attributes, counters, address checks, validation |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
+//! | `storage` | the storage of caches whose address was chosen beforehand |
 //! | `constructed` | caches of a Rust type whose values outlive their owners |
 
 mod alloc;
@@ -65,6 +66,7 @@ mod sheaves;
 mod shrink;
 mod slabs;
 mod stack;
+mod storage;
 mod typed;
 mod typesafe;
 mod undertaker;
@@ -75,7 +77,7 @@ pub use attributes::CacheInfo;
 pub use boxed::{Owned, Owner, kfree_rcu};
 pub use constructed::{AllocError, CtorBox, CtorCache};
 pub use create::CacheArgs;
-pub use fixed::{StaticBox, StaticCache};
+pub use fixed::{StaticArgs, StaticBox, StaticCache};
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use info::Info;
 pub use inspect::{CacheStats, ObjIndex};
@@ -87,6 +89,7 @@ pub use park::{ActiveFault, active, fail_slab};
 pub use prefill::RawPrefilled;
 pub use raw::RawCache;
 pub use retain::Retain;
+pub use storage::CacheStorage;
 pub use typed::{CacheBox, KmemCache};
 pub use typesafe::{Handle, TypesafeBox, TypesafeCache};
 

@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 ///
 /// One pointer, free to copy, usable from every thread. Whoever destroys the cache promises that nobody uses a copy
 /// afterwards.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(transparent)]
 pub struct RawCache(NonNull<Slot>);
 

@@ -7,6 +7,7 @@ mod doubleword;
 mod grace;
 mod plant;
 mod roles;
+mod setup;
 mod shim;
 mod stack;
 mod wide;
@@ -18,6 +19,7 @@ pub(crate) use grace::{CrowdWord, GraceSeq, OwnPtr, ReaderWord, Sides};
 pub(crate) use plant::Bug;
 pub use roles::{Counter, Published};
 pub(crate) use roles::{Gong, PublishedPtr, TryFlag};
+pub(crate) use setup::{Phase, Refused, SetupWord};
 #[cfg(all(test, shuttle, not(loom)))]
 pub(crate) use shim::scheduled;
 pub(crate) use stack::{Index, Link, Links, TaggedStack};

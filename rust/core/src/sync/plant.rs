@@ -56,6 +56,8 @@ pub(crate) enum Bug {
     UnguardedSlot,
     /// Pages that were to be marked are not looked at again once they are taken. Models only.
     StaleMarks,
+    /// The setup of a static cache believes the look that it took before it had the lock.
+    SetupOneLook,
 }
 
 impl Bug {
@@ -78,6 +80,7 @@ impl Bug {
             Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
             Self::UnwonSpare => cfg!(feature = "plant-unwon-spare"),
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
+            Self::SetupOneLook => cfg!(feature = "plant-setup-one-look"),
             Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
             Self::RcuWeakLeave | Self::RcuPlainCookie => false,
             Self::UnguardedSlot => cfg!(feature = "plant-unguarded-slot"),
