@@ -12,7 +12,7 @@ the errors under `HaybarnError`; none of them can corrupt memory. Everything her
 
 from __future__ import annotations
 
-from haybarn import fault_inject, rcu
+from haybarn import fault_inject, rcu, sysfs
 from haybarn._core import (
     BadArgumentError,
     CacheBusyError,
@@ -31,6 +31,7 @@ from haybarn._core import (
     SheafEmptyError,
     SlabFlags,
     SlabObject,
+    SysfsError,
     UnavailableError,
     UseAfterFreeError,
     WrongCacheError,
@@ -64,6 +65,7 @@ __all__ = [
     "SheafEmptyError",
     "SlabFlags",
     "SlabObject",
+    "SysfsError",
     "UnavailableError",
     "UseAfterFreeError",
     "WrongCacheError",
@@ -79,4 +81,5 @@ __all__ = [
     "rcu",
     "slabinfo",
     "stats",
+    "sysfs",
 ]

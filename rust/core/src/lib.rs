@@ -32,6 +32,8 @@ mod sheaf;
 pub mod slab;
 mod stats;
 pub mod sync;
+#[cfg(not(loom))]
+pub mod sysfs;
 
 #[cfg(not(loom))]
 pub use cache::{

@@ -80,8 +80,12 @@ impl KmemCache {
 
     /// The statistics, with the hits of the core's inlined paths where they are counted here.
     pub(crate) fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        let core = self.inside(py, |raw| py.detach(|| raw.stats()))?;
-        Ok(Stats { hits: self.guarded.tally(), core })
+        Ok(self.with_hits(self.inside(py, |raw| py.detach(|| raw.stats()))?))
+    }
+
+    /// What the core found, and the hits.
+    pub(crate) fn with_hits(&self, core: CacheStats) -> Stats {
+        Stats { hits: self.guarded.tally(), core }
     }
 
     /// Whether this may be done here: not in the cache's own callbacks.

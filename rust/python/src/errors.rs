@@ -3,7 +3,9 @@
 
 use haybarn::Error;
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyBufferError, PyException, PyIndexError, PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{
+    PyBufferError, PyException, PyIndexError, PyMemoryError, PyOSError, PyRuntimeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -26,6 +28,7 @@ pub(crate) enum Kind {
     ReadSection,
     Reentry,
     SheafEmpty,
+    Sysfs,
 }
 
 struct Row {
@@ -64,6 +67,7 @@ const ROWS: &[Row] = rows! {
     Reentry "ReentryError" PyRuntimeError "A constructor or destructor asked a cache for something that could lead back into it, or a callback \
         waited for itself.";
     SheafEmpty "SheafEmptyError" PyIndexError "A prefilled sheaf has no object left.";
+    Sysfs "SysfsError" PyOSError "An operation on the tree of attributes failed; `errno` is what Linux gives.";
 };
 
 static TYPES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
@@ -102,6 +106,15 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub(crate) fn error(py: Python<'_>, kind: Kind, text: impl Into<String>) -> PyErr {
     match types(py) {
         Ok(types) => PyErr::from_type(types[kind as usize].bind(py).clone(), (text.into(),)),
+        Err(error) => error,
+    }
+}
+
+/// An error of the tree of attributes.
+#[cold]
+pub(crate) fn sysfs(py: Python<'_>, errno: i32, text: String, path: &str) -> PyErr {
+    match types(py) {
+        Ok(types) => PyErr::from_type(types[Kind::Sysfs as usize].bind(py).clone(), (errno, text, path.to_owned())),
         Err(error) => error,
     }
 }

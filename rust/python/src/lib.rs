@@ -23,6 +23,7 @@ mod rcu;
 mod registry;
 mod report;
 mod state;
+mod sysfs;
 mod turn;
 
 use pyo3::prelude::*;
@@ -63,6 +64,7 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     registry::register(module)?;
     kmalloc::register(module)?;
     rcu::register(module)?;
+    sysfs::register(module)?;
     lab_bench::register(module)?;
     lab_replay::register(module)?;
     lab_stress::register(module)

@@ -104,8 +104,9 @@ impl KmemCache {
 
     /// Slabs with free objects that a node keeps before it gives wholly free ones back.
     #[getter]
-    fn min_partial(&self) -> u32 {
-        self.info.min_partial
+    fn min_partial(&self, py: Python<'_>) -> u64 {
+        // What was written to the attribute; the last known value once the cache is destroyed.
+        self.inside(py, |raw| raw.info().min_partial).unwrap_or(self.info.min_partial)
     }
 
     /// Objects of a sheaf; 0: no sheaves.

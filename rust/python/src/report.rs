@@ -1,31 +1,48 @@
 //! What Python gets to see of the arena and its caches: `info`, `caches`, `stats`, `slabinfo`.
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
+use std::collections::HashMap;
 
-use haybarn::{Arena, RawCache, Stat};
-use pyo3::exceptions::PyRuntimeError;
+use haybarn::{Arena, CacheStats, Stat, sysfs};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString};
 
 use crate::cache::Stats;
 use crate::{errors, fault, registry};
 
+/// A sum, and its name.
+type Sum = (&'static str, fn(&CacheStats) -> u64);
+
+const SUMS: &[Sum] = &[
+    ("objects", |stats| stats.objects),
+    ("rcu_pending", |stats| stats.rcu_pending),
+    ("total_objects", |stats| stats.total_objects),
+    ("slabs", |stats| stats.slabs),
+    ("partial", |stats| stats.partial),
+    ("dead_slabs", |stats| stats.dead_slabs),
+    ("in_sheaves", |stats| stats.in_sheaves),
+    ("prefilled", |stats| stats.prefilled),
+    ("in_prefilled", |stats| stats.in_prefilled),
+];
+
+/// The keys of every dict of statistics, made once: who polls many caches makes no strings.
+fn keys(py: Python<'_>) -> &'static [Py<PyString>] {
+    static KEYS: PyOnceLock<Vec<Py<PyString>>> = PyOnceLock::new();
+    KEYS.get_or_init(py, || {
+        let names = Stat::ALL.iter().map(|stat| stat.name()).chain(SUMS.iter().map(|(name, _)| *name));
+        names.map(|name| PyString::intern(py, name).unbind()).collect()
+    })
+}
+
 /// One cache's counters and sums as a dict.
 pub(crate) fn stats<'py>(py: Python<'py>, found: &Stats) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    for &stat in Stat::ALL {
-        dict.set_item(stat.name(), found.get(stat))?;
+    let counters = Stat::ALL.iter().map(|&stat| found.get(stat));
+    let sums = SUMS.iter().map(|(_, sum)| sum(&found.core));
+    for (key, value) in keys(py).iter().zip(counters.chain(sums)) {
+        dict.set_item(key.bind(py), value)?;
     }
-    dict.set_item("objects", found.core.objects)?;
-    dict.set_item("rcu_pending", found.core.rcu_pending)?;
-    dict.set_item("total_objects", found.core.total_objects)?;
-    dict.set_item("slabs", found.core.slabs)?;
-    dict.set_item("partial", found.core.partial)?;
-    dict.set_item("dead_slabs", found.core.dead_slabs)?;
-    dict.set_item("in_sheaves", found.core.in_sheaves)?;
-    dict.set_item("prefilled", found.core.prefilled)?;
-    dict.set_item("in_prefilled", found.core.in_prefilled)?;
     Ok(dict)
 }
 
@@ -42,11 +59,17 @@ pub(crate) fn caches(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// The statistics of every cache of `caches()`: name -> dict.
 #[pyfunction(name = "stats")]
 pub(crate) fn all_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let arena = Arena::global().map_err(|error| errors::from_core(py, error))?;
+    let living = registry::living(py)?;
+    // All at once: other threads get their turn one time, not as many times as there are caches.
+    let mut all: HashMap<String, CacheStats> =
+        py.detach(|| sysfs::stats(arena).into_iter().map(|(name, stats)| (name.name().to_owned(), stats)).collect());
     let dict = PyDict::new(py);
-    for cache in registry::living(py)? {
+    for cache in living {
         // One that is destroyed meanwhile is simply not there any more.
-        if let Ok(found) = cache.get().stats(py) {
-            dict.set_item(&cache.get().name, stats(py, &found)?)?;
+        let cache = cache.get();
+        if let Some(core) = all.remove(&cache.name).filter(|_| !cache.guarded.is_destroyed()) {
+            dict.set_item(&cache.name, stats(py, &cache.with_hits(core))?)?;
         }
     }
     Ok(dict)
@@ -76,31 +99,11 @@ pub(crate) fn info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-/// Every cache that Python made in the text format of /proc/slabinfo, version 2.1.
+/// Every cache of the process in the text format of /proc/slabinfo, version 2.1.
+///
+/// One row for each storage, under its primary's name: what other names hold is in there.
 #[pyfunction]
 pub(crate) fn slabinfo(py: Python<'_>) -> PyResult<String> {
-    let mut text = String::from(
-        "slabinfo - version: 2.1\n\
-         # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> \
-         : tunables <limit> <batchcount> <sharedfactor> \
-         : slabdata <active_slabs> <num_slabs> <sharedavail>\n",
-    );
-    for cache in registry::living(py)? {
-        if let Ok(row) = cache.get().inside(py, |raw| py.detach(|| row(raw))) {
-            text.push_str(&row.map_err(|_| PyRuntimeError::new_err("a row of slabinfo cannot be written"))?);
-        }
-    }
-    Ok(text)
-}
-
-/// One line, with the kernel's widths. As there, an object in a sheaf counts as active, one that is prefilled too.
-fn row(raw: RawCache) -> Result<String, std::fmt::Error> {
-    let (info, stats) = (raw.info(), raw.stats());
-    let mut text = String::new();
-    write!(text, "{:<17} ", info.name)?;
-    let active = stats.objects + stats.in_sheaves + stats.in_prefilled;
-    write!(text, "{active:>6} {:>6} {:>6} ", stats.total_objects, info.slab_size)?;
-    write!(text, "{:>4} {:>4} : tunables {:>4} {:>4} {:>4} ", info.objs_per_slab, 1u64 << info.order, 0, 0, 0)?;
-    writeln!(text, ": slabdata {:>6} {:>6} {:>6}", stats.slabs, stats.slabs, 0)?;
-    Ok(text)
+    let arena = Arena::global().map_err(|error| errors::from_core(py, error))?;
+    Ok(py.detach(|| sysfs::slabinfo(arena)))
 }

@@ -22,8 +22,8 @@ pub struct CacheInfo {
     pub order: u8,
     /// Objects of a slab of that order.
     pub objs_per_slab: u32,
-    /// Wholly free slabs that each node keeps.
-    pub min_partial: u32,
+    /// Wholly free slabs that each node keeps; may be changed, here is what it was when this was asked.
+    pub min_partial: u64,
     /// Objects of a sheaf.
     pub sheaf_capacity: u32,
     /// Offset of the free pointer in a free object.

@@ -281,4 +281,8 @@ where
     fn has_dtor(&self) -> bool {
         self.has_dtor
     }
+
+    fn symbol(&self) -> String {
+        core::any::type_name::<C>().to_owned()
+    }
 }

@@ -126,8 +126,9 @@ pub(super) fn bad(cache: &str, argument: &'static str, value: impl ToString, leg
 
 fn check_name(name: &str) -> Result<(), Error> {
     let odd = |c: char| c == ' ' || c == '/' || c.is_control();
-    if name.is_empty() || name.len() > MAX_NAME || name.contains(odd) {
-        let legal = format!("1 to {MAX_NAME} bytes without space, '/' or control characters");
+    // The last two could be no folder's name.
+    if name.is_empty() || name.len() > MAX_NAME || name.contains(odd) || matches!(name, "." | "..") {
+        let legal = format!("1 to {MAX_NAME} bytes without space, '/' or control characters, not '.' or '..'");
         return Err(bad(name, "name", format!("{name:?}"), legal));
     }
     Ok(())

@@ -6,6 +6,7 @@
 //! ```
 
 use super::arena::Arena;
+use super::cleared::Cleared;
 use super::hooks::{DtorMode, Hooks};
 use super::rcu_lists::RcuLists;
 use super::reapers::Reapers;
@@ -42,6 +43,10 @@ pub(crate) struct Cache {
     pub counts_hits: bool,
     /// 1 while a fault is about the cache's objects: its slots are parked and each allocation asks; see `park`.
     pub parked: Counter,
+    /// Wholly free slabs that each node keeps; geometry's until somebody changes it.
+    pub min_partial: Counter,
+    /// Counters that were cleared, as far as they are shown. Dropped by who ends the cache.
+    pub cleared: Cleared,
     /// Free pointer encoding: stored = next ^ cookie ^ (swapped address & swap_mask). Both 0 when off.
     pub cookie: u64,
     pub swap_mask: u64,
@@ -113,6 +118,8 @@ impl Cache {
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         let shape = Shape::new(geometry.sheaf_capacity);
         let slots = Slots(block.wrapping_add(SLOTS_AT).cast());
+        let min_partial = Counter::new();
+        min_partial.set(u64::from(geometry.min_partial));
         Self {
             slots,
             arena,
@@ -123,6 +130,8 @@ impl Cache {
             id,
             counts_hits,
             parked: Counter::new(),
+            min_partial,
+            cleared: Cleared::default(),
             cookie: 0,
             swap_mask: 0,
             hooks: None,

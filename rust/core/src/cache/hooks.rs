@@ -37,6 +37,11 @@ pub trait Hooks: Send + Sync {
         true
     }
 
+    /// What the attribute `ctor` shows: the constructor's name, one line. Empty for none: destructors only.
+    fn symbol(&self) -> String {
+        core::any::type_name::<Self>().to_owned()
+    }
+
     /// Asked when a slab's objects have been destructed and its pages would go. With `true` they do not: they become a run of
     /// [`Arena::alloc_pages`](crate::Arena::alloc_pages), which the hooks' owner gives back.
     fn keep_run(&self, base: NonNull<u8>, bytes: usize) -> bool {

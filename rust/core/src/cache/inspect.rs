@@ -75,7 +75,7 @@ impl RawCache {
     /// The cache's attributes.
     #[must_use]
     pub fn info(self) -> CacheInfo {
-        let Cache { geometry, flags, counts_hits, arena, .. } = self.header();
+        let Cache { geometry, flags, counts_hits, arena, min_partial, .. } = self.header();
         CacheInfo {
             name: self.header().name().to_owned(),
             object_size: self.object_size(),
@@ -83,7 +83,7 @@ impl RawCache {
             align: geometry.align,
             order: geometry.order,
             objs_per_slab: geometry.objs_per_slab,
-            min_partial: geometry.min_partial,
+            min_partial: min_partial.get(),
             sheaf_capacity: geometry.sheaf_capacity,
             freeptr_offset: geometry.offset,
             flags: *flags,

@@ -19,6 +19,7 @@
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `undertaker`, `reapers` | dead slabs whose pages go later, and who sees to it |
 //! | `inspect` | attributes, counters, address checks, validation |
+//! | `survey`, `cleared` | what a cache's slabs hold, counters set to zero |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
 //! | `storage` | the storage of caches whose address was chosen beforehand |
 //! | `constructed` | caches of a Rust type whose values outlive their owners |
@@ -31,6 +32,7 @@ mod attributes;
 mod boxed;
 mod bulk;
 mod callbacks;
+mod cleared;
 mod construct;
 mod constructed;
 mod create;
@@ -67,6 +69,7 @@ mod shrink;
 mod slabs;
 mod stack;
 mod storage;
+mod survey;
 mod typed;
 mod typesafe;
 mod undertaker;
@@ -78,6 +81,7 @@ pub use boxed::{Owned, Owner, kfree_rcu};
 pub use constructed::{AllocError, CtorBox, CtorCache};
 pub use create::CacheArgs;
 pub use fixed::{StaticArgs, StaticBox, StaticCache};
+pub(crate) use header::Cache;
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use info::Info;
 pub use inspect::{CacheStats, ObjIndex};
@@ -90,6 +94,7 @@ pub use prefill::RawPrefilled;
 pub use raw::RawCache;
 pub use retain::Retain;
 pub use storage::CacheStorage;
+pub(crate) use survey::Survey;
 pub use typed::{CacheBox, KmemCache};
 pub use typesafe::{Handle, TypesafeBox, TypesafeCache};
 

@@ -76,13 +76,14 @@ pub(super) unsafe fn end(storage: RawCache) -> Result<(), Error> {
         }
     }
     // SAFETY: nobody reads the header any more but this function, which does not look at the hooks again.
-    let hooks = unsafe { (&raw const cache.hooks).read() };
+    let (hooks, cleared) = unsafe { ((&raw const cache.hooks).read(), (&raw const cache.cleared).read()) };
     let arena = cache.arena;
     let mut registry = arena.registry();
     registry.put_id(cache.id);
     registry.put_block(storage.block());
     drop(registry);
     arena.pages.trim();
+    drop(cleared);
     drop(hooks);
     drop(names);
     Ok(())

@@ -268,7 +268,7 @@ impl Slabs for At<'_> {
 
     fn min_partial(&self) -> u64 {
         // With no end to them none dies, whatever that would have to run or to wake.
-        if self.nolock { u64::MAX } else { u64::from(self.cache.geometry.min_partial) }
+        if self.nolock { u64::MAX } else { self.cache.min_partial.get() }
     }
 
     fn set_next(&self, slab: Index, object: ObjRef, next: ObjRef) {

@@ -36,6 +36,10 @@ impl Hooks for Calls {
         });
     }
 
+    fn symbol(&self) -> String {
+        self.0.symbol.clone()
+    }
+
     fn keep_run(&self, base: NonNull<u8>, bytes: usize) -> bool {
         pins::keep_run(base.addr().get(), bytes)
     }

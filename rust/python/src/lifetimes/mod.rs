@@ -22,11 +22,22 @@ use pyo3::prelude::*;
 pub(crate) use inside::Identity;
 use payloads::Payloads;
 
+/// Module and name of a callable in one line, or its type's name where it has none.
+fn name_of(callable: &Bound<'_, PyAny>) -> String {
+    let text = |of: &Bound<'_, PyAny>, attribute| of.getattr(attribute).and_then(|name| name.extract::<String>());
+    let named =
+        |of: &Bound<'_, PyAny>| Ok::<_, PyErr>(format!("{}.{}", text(of, "__module__")?, text(of, "__qualname__")?));
+    let name = named(callable).or_else(|_| named(&callable.get_type())).unwrap_or_else(|_| "?".to_owned());
+    name.replace(char::is_control, "?")
+}
+
 /// The constructor, the destructor and the payloads of one cache.
 pub(crate) struct Lifetimes {
     pub(crate) identity: Arc<Identity>,
     ctor: Option<Py<PyAny>>,
     dtor: Option<Py<PyAny>>,
+    /// What the attribute `ctor` shows.
+    pub(crate) symbol: String,
     pub(crate) payloads: Payloads,
     /// Address of the cache's Python object, borrowed: it destroys the core cache before it goes, and nothing calls the hooks
     /// afterwards. 0 before it is made, when no slab is there yet.
@@ -51,6 +62,7 @@ impl Lifetimes {
     ) -> Self {
         Self {
             identity: Arc::new(identity),
+            symbol: ctor.as_ref().map_or_else(String::new, name_of),
             payloads: Payloads::new(py, object_size),
             ctor: ctor.map(Bound::unbind),
             dtor: dtor.map(Bound::unbind),
