@@ -68,7 +68,7 @@ def test(session: nox.Session) -> None:
     """Every test but the campaigns: Rust units and properties, the models, then Python's on the wheel."""
     session.run("python", "tools/host_tools.py")
     # The binding is a cdylib without logic of its own: Python's tests are its tests.
-    cargo(session, "test", "--no-fail-fast", "-p", "haybarn", "-p", "haybarn-lab")
+    cargo(session, "test", "--no-fail-fast", "-p", "haybarn", "-p", "haybarn-lab", "-p", "haybarn-malloc")
     models(session)
     install(session, *group("test"))
     session.run("pytest", *session.posargs)

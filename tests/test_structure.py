@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import tomllib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import rust_source
 import structure
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TABLE = {
     "max_lines": 20,
@@ -158,3 +162,22 @@ def test_use_trees():
 def test_the_tree_itself(root):
     table = tomllib.loads((root / "tools" / "structure.toml").read_text())
     assert structure.breaches(root, table) == []
+
+
+def test_an_sdist_has_every_member_of_the_workspace(root: Path) -> None:
+    # maturin packs what the binding depends on and leaves the other members out, with which Cargo.lock would not agree.
+    def manifest(folder: Path) -> dict[str, Any]:
+        """Its Cargo.toml."""
+        return tomllib.loads((folder / "Cargo.toml").read_text(encoding="utf-8"))
+
+    def paths(folder: Path) -> set[Path]:
+        """The crates of the workspace that it depends on."""
+        made = manifest(folder)
+        tables = [made, *made.get("target", {}).values()]
+        rows = [row for table in tables for row in table.get("dependencies", {}).values() if isinstance(row, dict)]
+        direct = {(folder / row["path"]).resolve() for row in rows if "path" in row}
+        return direct.union(*(paths(other) for other in direct))
+
+    binding = (root / "rust/python").resolve()
+    members = {(root / member).resolve() for member in manifest(root)["workspace"]["members"]}
+    assert paths(binding) | {binding} == members

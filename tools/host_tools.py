@@ -12,7 +12,8 @@ import sys
 
 # program -> (Debian package, what the tests need it for)
 PROGRAMS = {
-    "cc": ("gcc", "linking Rust"),
+    "c++": ("g++", "the C header in C++"),
+    "cc": ("gcc", "linking Rust, and the C programs"),
     "llvm-mc": ("llvm", "assembling the aarch64 sequences"),
     "objdump": ("binutils", "the golden test of the fast path"),
     "strace": ("strace", "showing that the fast and slow paths make no system call in steady state"),

@@ -37,9 +37,13 @@ pub(super) fn finish(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> O
         unsafe { object.as_ptr().write_bytes(0, cache.object_bytes.get() as usize) };
     }
     if flags.contains(AllocFlags::ACCOUNT) {
-        At::new(cache).bump(Stat::Accounted, 1);
+        account(cache);
     }
     Some(object)
+}
+
+pub(super) fn account(cache: &Cache) {
+    At::new(cache).bump(Stat::Accounted, 1);
 }
 
 /// An object, and how deep it lay.

@@ -62,6 +62,12 @@ impl Arena {
         }
     }
 
+    /// First address and bytes of the range that all of the arena's memory lies in: what is outside is not its own.
+    #[must_use]
+    pub fn range(&self) -> (usize, usize) {
+        self.pages.range()
+    }
+
     /// Takes a run of whole pages for `bytes` (more than 0), rounded up to a power of two of them, or to whole chunks above
     /// 2 MiB; `None` when memory is out. Page-aligned, contents as the last user left them.
     #[must_use]

@@ -131,6 +131,55 @@ impl RawCache {
         }
     }
 
+    /// The inlined hit alone: null where only [`RawCache::alloc`] can tell.
+    #[inline(always)]
+    pub(crate) fn hit(self) -> *mut u8 {
+        // SAFETY: as in `alloc`.
+        unsafe { seq::alloc(self.slots()) }
+    }
+
+    /// The inlined way of [`RawCache::free`] alone: false where the object is still the caller's to free.
+    ///
+    /// # Safety
+    /// As [`RawCache::free`].
+    #[inline(always)]
+    pub(crate) unsafe fn put(self, object: NonNull<u8>) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { seq::free(self.slots(), object.as_ptr()) }
+    }
+
+    /// The inlined hit alone, of the cache whose handle lies at `place`: null where only [`RawCache::alloc`] can tell. For
+    /// entries of other languages, which come to their own slow path by a call.
+    ///
+    /// # Safety
+    /// At `place` lies the handle of a living cache, or of one that is not set up.
+    #[doc(hidden)]
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn hit_at(place: *const Self) -> *mut u8 {
+        // SAFETY: the caller's word; a handle is its slots' address.
+        unsafe { seq::alloc_at(place.cast()) }
+    }
+
+    /// The inlined way of [`RawCache::free`] alone, of the cache whose handle lies at `place`: false where the object is still
+    /// the caller's to free.
+    ///
+    /// # Safety
+    /// As [`RawCache::hit_at`] and [`RawCache::free`].
+    #[doc(hidden)]
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn put_at(place: *const Self, object: NonNull<u8>) -> bool {
+        // SAFETY: the caller's word; a handle is its slots' address.
+        unsafe { seq::free_at(place.cast(), object.as_ptr()) }
+    }
+
+    /// Counts an object that was allocated without [`AllocFlags::ACCOUNT`] in `accounted` afterwards. Source:
+    /// `kmem_cache_charge`.
+    pub fn charge(self) {
+        alloc::account(self.header());
+    }
+
     /// Fills `out` with objects; all or nothing. After `false`, what `out` holds means nothing. Source:
     /// `kmem_cache_alloc_bulk`.
     #[must_use]

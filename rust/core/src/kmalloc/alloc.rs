@@ -5,7 +5,7 @@ use super::classes::{
 };
 use crate::cache::{AllocFlags, Arena, RawCache};
 use crate::pages::PAGE_SIZE;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 
 /// Takes `size` bytes, from the smallest class that holds them, or whole pages above [`KMALLOC_MAX_CACHE_SIZE`]; `None` when
 /// memory is out and for more than [`KMALLOC_MAX_SIZE`]. A request for 0 bytes gets [`ZERO_SIZE_PTR`].
@@ -19,6 +19,26 @@ use core::ptr::NonNull;
 #[inline]
 pub fn kmalloc(arena: &'static Arena, size: usize, flags: AllocFlags) -> Option<NonNull<u8>> {
     by_size(arena, size, flags, |at| class(arena, at))
+}
+
+/// The inlined hit of [`kmalloc`] alone: null where only that can tell. For entries of other languages, which come to their
+/// own slow path by a call.
+#[doc(hidden)]
+#[must_use]
+#[inline(always)]
+pub fn hit(arena: &'static Arena, size: usize) -> *mut u8 {
+    let known = if (1..=KMALLOC_MAX_CACHE_SIZE).contains(&size) { arena.kept(class_of(size)) } else { None };
+    known.map_or(null_mut(), RawCache::hit)
+}
+
+/// As [`kmalloc`], of a node's memory: see [`RawCache::alloc_node`]. Whole pages come from where the caller runs. Source:
+/// `kmalloc_node`.
+#[must_use]
+pub fn kmalloc_node(arena: &'static Arena, size: usize, flags: AllocFlags, node: u32) -> Option<NonNull<u8>> {
+    match size {
+        1..=KMALLOC_MAX_CACHE_SIZE => class(arena, class_of(size))?.alloc_node(flags, node),
+        _ => kmalloc(arena, size, flags),
+    }
 }
 
 /// [`kmalloc`] with classes of one's own.

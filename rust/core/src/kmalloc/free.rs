@@ -4,6 +4,7 @@
 use super::classes::ZERO_SIZE_PTR;
 use crate::cache::{Arena, Found, RawCache};
 use crate::error::Error;
+use crate::pages::PAGE_SIZE;
 use core::ptr::NonNull;
 
 /// Whether there is memory behind the pointer: null and [`ZERO_SIZE_PTR`] have none.
@@ -12,13 +13,25 @@ pub(super) fn has_memory(object: *mut u8) -> Option<NonNull<u8>> {
 }
 
 /// # Safety
-/// `object` is live memory of the arena.
+/// `object` is live memory of the arena, or none of its at all.
+#[inline]
+unsafe fn try_found(arena: &'static Arena, object: NonNull<u8>) -> Result<Found, Error> {
+    // SAFETY: the caller's word.
+    let found = unsafe { arena.find(object.as_ptr().addr()) };
+    found.ok_or_else(|| bad(object, "it is no memory of this arena's kmalloc"))
+}
+
+#[cold]
+fn bad(object: NonNull<u8>, why: &'static str) -> Error {
+    Error::BadPointer { cache: String::new(), address: object.as_ptr().addr(), why }
+}
+
+/// # Safety
+/// As [`try_found`].
 #[inline]
 pub(super) unsafe fn found(arena: &'static Arena, object: NonNull<u8>) -> Found {
-    let address = object.as_ptr().addr();
     // SAFETY: the caller's word.
-    let found = unsafe { arena.find(address) };
-    found.unwrap_or_else(|| panic!("{address:#x} is no memory of this arena's kmalloc"))
+    unsafe { try_found(arena, object) }.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Gives memory back that [`kmalloc`](super::kmalloc), [`kvmalloc`](super::kvmalloc), a [`KmemBuckets`](super::KmemBuckets) or,
@@ -31,13 +44,51 @@ pub(super) unsafe fn found(arena: &'static Arena, object: NonNull<u8>) -> Found 
 /// `object` is null, [`ZERO_SIZE_PTR`] or such memory, live, and the caller gives up its only owner.
 #[inline]
 pub unsafe fn kfree(arena: &'static Arena, object: *mut u8) {
-    let Some(object) = has_memory(object) else { return };
     // SAFETY: the caller's word.
-    match unsafe { found(arena, object) } {
+    if let Err(error) = unsafe { try_kfree(arena, object) } {
+        panic!("{error}");
+    }
+}
+
+/// The inlined way of [`kfree`] alone: false where the memory is still the caller's to free.
+///
+/// # Safety
+/// As [`try_kfree`].
+#[doc(hidden)]
+#[must_use]
+#[inline(always)]
+pub unsafe fn put(arena: &'static Arena, object: *mut u8) -> bool {
+    let Some(object) = has_memory(object) else { return false };
+    // SAFETY: the caller's word, here and below.
+    match unsafe { arena.find(object.as_ptr().addr()) } {
+        // SAFETY: as above.
+        Some(Found::Object(cache)) => unsafe { cache.put(object) },
+        _ => false,
+    }
+}
+
+/// [`kfree`] with an error where that panics. It takes no lock, so it sees no more than that does.
+///
+/// # Errors
+/// [`Error::BadPointer`] for an address outside of the arena and for one on a page where nothing is that can be freed; nothing
+/// has changed then.
+///
+/// # Safety
+/// As [`kfree`], if anything of the arena lies there.
+#[inline]
+pub unsafe fn try_kfree(arena: &'static Arena, object: *mut u8) -> Result<(), Error> {
+    let Some(object) = has_memory(object) else { return Ok(()) };
+    // SAFETY: the caller's word.
+    match unsafe { try_found(arena, object) }? {
         // SAFETY: as above.
         Found::Object(cache) => unsafe { cache.free(object) },
-        Found::Large(page, _) => assert!(arena.free_large(page), "large pages were given back twice"),
+        Found::Large(..) if !object.as_ptr().addr().is_multiple_of(PAGE_SIZE) => {
+            return Err(bad(object, "the address is interior or misaligned: not the start of the pages"));
+        }
+        Found::Large(page, _) if arena.free_large(page) => (),
+        Found::Large(..) => return Err(bad(object, "the pages were given back twice")),
     }
+    Ok(())
 }
 
 /// [`kfree`] that first looks whether something of the arena starts at the address. It takes a lock.
@@ -54,10 +105,7 @@ pub unsafe fn kfree_checked(arena: &'static Arena, object: *mut u8) -> Result<()
         // SAFETY: an object of this cache starts there; the rest is the caller's word.
         Found::Object(cache) => unsafe { cache.free(object) },
         Found::Large(page, _) if arena.free_large(page) => (),
-        Found::Large(..) => {
-            let (cache, address) = (String::new(), object.as_ptr().addr());
-            return Err(Error::BadPointer { cache, address, why: "the pages were given back twice" });
-        }
+        Found::Large(..) => return Err(bad(object, "the pages were given back twice")),
     }
     Ok(())
 }
@@ -119,6 +167,20 @@ pub unsafe fn kfree_bulk(arena: &'static Arena, objects: &mut [*mut u8]) {
     }
 }
 
+/// The cache whose object lies there, without a lock; `None` where none does.
+///
+/// # Safety
+/// As [`try_kfree`].
+#[doc(hidden)]
+#[must_use]
+pub unsafe fn cache_at(arena: &'static Arena, object: *mut u8) -> Option<RawCache> {
+    // SAFETY: the caller's word.
+    match unsafe { arena.find(has_memory(object)?.as_ptr().addr()) }? {
+        Found::Object(cache) => Some(cache),
+        Found::Large(..) => None,
+    }
+}
+
 /// # Safety
 /// As [`kfree`].
 unsafe fn cache_of(arena: &'static Arena, object: *mut u8) -> Option<RawCache> {
@@ -151,6 +213,19 @@ pub unsafe fn ksize(arena: &'static Arena, object: *mut u8) -> usize {
 pub fn ksize_checked(arena: &'static Arena, object: *const u8) -> Result<usize, Error> {
     let Some(object) = has_memory(object.cast_mut()) else { return Ok(0) };
     arena.checked_size(object.as_ptr().addr())
+}
+
+/// [`ksize`] with an error where that panics; no lock.
+///
+/// # Errors
+/// As [`try_kfree`].
+///
+/// # Safety
+/// As [`ksize`], if anything of the arena lies there.
+pub unsafe fn try_ksize(arena: &'static Arena, object: *mut u8) -> Result<usize, Error> {
+    let Some(object) = has_memory(object) else { return Ok(0) };
+    // SAFETY: the caller's word.
+    unsafe { try_found(arena, object) }.map(|found| size_of_found(&found))
 }
 
 fn size_of_found(found: &Found) -> usize {

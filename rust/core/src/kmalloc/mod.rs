@@ -22,9 +22,13 @@ mod free;
 mod nolock;
 mod realloc;
 
-pub use alloc::{kmalloc, kvmalloc};
+#[doc(hidden)]
+pub use alloc::hit;
+pub use alloc::{kmalloc, kmalloc_node, kvmalloc};
 pub use buckets::KmemBuckets;
 pub use classes::{KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, SIZES, ZERO_SIZE_PTR, kmalloc_size_roundup};
-pub use free::{kfree, kfree_bulk, kfree_checked, kfree_sensitive, ksize, ksize_checked, kvfree};
+#[doc(hidden)]
+pub use free::{cache_at, put};
+pub use free::{kfree, kfree_bulk, kfree_checked, kfree_sensitive, ksize, ksize_checked, kvfree, try_kfree, try_ksize};
 pub use nolock::{kfree_nolock, kmalloc_nolock};
 pub use realloc::{krealloc, krealloc_from};

@@ -17,8 +17,8 @@ pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};
 pub(crate) use grace::{CrowdWord, GraceSeq, OwnPtr, ReaderWord, Sides};
 pub(crate) use plant::Bug;
-pub use roles::{Counter, Published};
-pub(crate) use roles::{Gong, PublishedPtr, TryFlag};
+pub use roles::{Counter, Published, PublishedPtr};
+pub(crate) use roles::{Gong, TryFlag};
 pub(crate) use setup::{Phase, Refused, SetupWord};
 #[cfg(all(test, shuttle, not(loom)))]
 pub(crate) use shim::scheduled;

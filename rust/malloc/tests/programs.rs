@@ -1,0 +1,85 @@
+//! C and C++ programs over the library: built by the system's compiler against haybarn.h, linked with `libhaybarn.so` and with
+//! `libhaybarn.a`, run on each backend.
+#![forbid(unsafe_code)]
+
+mod programs {
+    pub mod build;
+}
+
+use programs::build::{Library, Program, build, has_cpp, run};
+use std::path::Path;
+
+const BACKENDS: [&str; 3] = ["", "locked", "virtual"];
+
+fn passes(source: &str, says: &str) {
+    for library in [Library::Shared, Library::Static] {
+        let program = build(source, library);
+        for backend in BACKENDS {
+            let done = run(&program, backend, &[]);
+            assert!(done.status.success(), "{source}, {library:?}, backend '{backend}': {done:?}");
+            assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), says);
+        }
+    }
+}
+
+#[test]
+fn the_kmalloc_family() {
+    passes("family.c", "family ok");
+    let program = build("family.c", Library::Shared);
+    let done = run(&program, "", &[]);
+    let reported = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(reported.lines().count(), 1, "one report without a reporter: {reported}");
+    assert!(reported.starts_with("haybarn: no object at 0x"), "{reported}");
+}
+
+#[test]
+fn caches() {
+    passes("caches.c", "caches ok");
+}
+
+#[test]
+fn threads() {
+    passes("threads.c", "threads ok");
+}
+
+#[test]
+fn the_header_in_cpp() {
+    if has_cpp() {
+        passes("plus.cpp", "plus ok");
+    }
+}
+
+#[test]
+fn slab_panic_ends_the_program_with_the_reason() {
+    let done = run(&build("caches.c", Library::Shared), "", &["panic"]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success() && said.starts_with("haybarn: SLAB_PANIC: "), "{done:?}");
+    assert!(said.contains("name"), "{said}");
+}
+
+#[test]
+fn an_arena_that_cannot_be_is_an_error_and_no_crash() {
+    let program: Program = build("none.c", Library::Shared);
+    let done = run(&program, "no-such-backend", &[]);
+    assert!(done.status.success(), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stdout).contains("HAYBARN_BACKEND"), "{done:?}");
+}
+
+/// The example of docs/c.md: the page's blocks in C, each a program, with what it prints in the block behind it.
+#[test]
+fn the_pages_examples() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/c.md")).expect("docs/c.md");
+    let mut parts = page.split("```");
+    let mut programs = 0;
+    while let (Some(_text), Some(block)) = (parts.next(), parts.next()) {
+        let Some(source) = block.strip_prefix("c\n") else { continue };
+        let printed = parts.nth(1).and_then(|block| block.strip_prefix("text\n")).expect("what the program prints");
+        programs += 1;
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{programs}.c"));
+        std::fs::write(&place, source).expect("a folder for the tests");
+        let done = run(&build(&place, Library::Shared), "", &[]);
+        assert!(done.status.success(), "{done:?}");
+        assert_eq!(String::from_utf8_lossy(&done.stdout), printed);
+    }
+    assert!(programs > 0, "docs/c.md has no program");
+}
