@@ -6,7 +6,7 @@ use super::ask::may_alloc;
 use super::construct::{Failed, check_alloc, outcome, zero_refused};
 use super::free;
 use super::header::Cache;
-use super::options::{AllocFlags, Level};
+use super::options::{AllocFlags, Found, Level};
 use super::sheaves::Filled;
 use super::slabs::At;
 use crate::pages::NodeId;
@@ -46,8 +46,18 @@ pub(super) fn account(cache: &Cache) {
     At::new(cache).bump(Stat::Accounted, 1);
 }
 
-/// An object, and how deep it lay.
-pub(super) type Found = (NonNull<u8>, Level);
+/// As [`finish`], for an object that the inlined path took from a sheaf without a look at whose memory it is.
+#[cold]
+#[inline(never)]
+pub(super) fn finish_hit(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> Option<NonNull<u8>> {
+    if cache.arena.nodes == 1 || !flags.contains(AllocFlags::THISNODE) {
+        return finish(cache, object, flags);
+    }
+    let at = At::new(cache);
+    let found = at.keep_or_exchange(object, flags);
+    at.settle();
+    outcome(found).and_then(|(object, _)| finish(cache, object, flags))
+}
 
 /// Takes an object; of a node's memory, if one is given.
 pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> Option<Found> {
@@ -67,26 +77,40 @@ pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> 
 impl At<'_> {
     fn find(self, flags: AllocFlags, node: Option<NodeId>) -> Result<Option<Found>, Failed> {
         check_alloc(self.cache, flags)?;
-        match node {
-            Some(node) if node != self.home() => {
-                self.bump(Stat::AllocNodeMismatch, 1);
-                self.take_from_slabs(node, flags)
-            }
-            _ => match self.take_from_sheaves(flags)? {
-                None => self.take_from_slabs(self.home(), flags),
-                found => Ok(found),
-            },
+        self.pick(flags, node)
+    }
+
+    /// An object, counted.
+    pub(super) fn pick(self, flags: AllocFlags, node: Option<NodeId>) -> Result<Option<Found>, Failed> {
+        let strict = flags.contains(AllocFlags::THISNODE);
+        let wanted = node.or_else(|| strict.then(|| self.home())).filter(|_| self.cache.arena.nodes > 1);
+        let Some(node) = wanted else {
+            return match self.take_from_sheaves()? {
+                None => self.take_from_slabs(self.home(), false, flags),
+                found => Ok(found.map(|found| self.hit(found))),
+            };
+        };
+        if node != self.home() {
+            self.bump(Stat::AllocNodeMismatch, 1);
+            return self.take_from_slabs(node, true, flags);
+        }
+        match self.take_from_sheaves()? {
+            None => self.take_from_slabs(node, true, flags),
+            // Refills lend from other nodes, and threads move.
+            Some((object, _)) if !self.is_of(object.as_ptr(), node) => self.exchange(object, node, flags, false),
+            Some(found) => Ok(Some(self.hit(found))),
         }
     }
 
-    fn hit(&self, object: NonNull<u8>, level: Level) -> Option<Found> {
+    fn hit(&self, found: Found) -> Found {
         if self.cache.counts_hits {
             self.bump(Stat::AllocFastpath, 1);
         }
-        Some((object, level))
+        found
     }
 
-    pub(super) fn take_from_sheaves(mut self, flags: AllocFlags) -> Result<Option<Found>, Failed> {
+    /// An object from main, spare, barn or a sheaf that is filled now; the caller counts it.
+    fn take_from_sheaves(mut self) -> Result<Option<Found>, Failed> {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
         if !cache.has_sheaves() {
@@ -104,7 +128,7 @@ impl At<'_> {
                 let mut object = [null_mut()];
                 // SAFETY: as above.
                 match unsafe { backend.pop(slots, &mut object) } {
-                    Ok(1) => return Ok(NonNull::new(object[0]).and_then(|object| self.hit(object, Level::Sheaf))),
+                    Ok(1) => return Ok(NonNull::new(object[0]).map(|object| (object, Level::Sheaf))),
                     Ok(_) => self.cpu = backend.cpu(),
                     Err(_) => return Ok(None),
                 }
@@ -124,7 +148,7 @@ impl At<'_> {
                 None => {
                     self.bump(Stat::BarnGetFail, 1);
                     // A handler takes the one object that it needs from its slab.
-                    if self.nolock { Ok(None) } else { self.refill(pair, flags) }
+                    if self.nolock { Ok(None) } else { self.refill(pair) }
                 }
             };
         }
@@ -144,13 +168,13 @@ impl At<'_> {
         } else {
             self.put_in_barn(self.home(), full);
         }
-        self.hit(object, Level::Barn)
+        Some((object, Level::Barn))
     }
 
     /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.
     #[cold]
     #[inline(never)]
-    fn refill(mut self, pair: Pair, flags: AllocFlags) -> Result<Option<Found>, Failed> {
+    fn refill(mut self, pair: Pair) -> Result<Option<Found>, Failed> {
         let node = self.home();
         let empty = self.detach_spare(pair).or_else(|| self.barn_empty(node)).or_else(|| self.new_sheaf());
         let Some(mut sheaf) = empty else { return Ok(None) };
@@ -164,10 +188,10 @@ impl At<'_> {
         };
         let Some(object) = sheaf.pop() else {
             self.put_in_barn(node, sheaf);
-            return self.take_from_slabs(node, flags);
+            return Ok(None);
         };
         self.install(sheaf, node);
-        Ok(self.hit(object, level))
+        Ok(Some((object, level)))
     }
 
     /// The slot's empty spare, if it has one and still does.
@@ -214,27 +238,15 @@ impl At<'_> {
         self.put_in_barn(node, sheaf);
     }
 
-    /// One object straight from a node's slabs; from another node's where that one's memory is out and the caller does not
-    /// insist.
+    /// One object straight from the slabs: see [`At::search_slabs`].
     #[cold]
     #[inline(never)]
-    pub(super) fn take_from_slabs(&self, node: NodeId, flags: AllocFlags) -> Result<Option<Found>, Failed> {
-        let mut found = null_mut();
-        let level = if self.take_partial(node, 1, |object| found = object) > 0 {
-            Level::Partial
-        } else if self.take_new_slab(node, 1, |object| found = object)? > 0 {
-            Level::NewSlab
-        } else {
-            if !flags.contains(AllocFlags::THISNODE) {
-                let others = self.cache.nodes().filter(|&other| other != node);
-                let _ = others.into_iter().any(|other| self.take_partial(other, 1, |object| found = object) > 0);
-            }
-            Level::Partial
-        };
-        if !found.is_null() {
+    fn take_from_slabs(&self, node: NodeId, asked: bool, flags: AllocFlags) -> Result<Option<Found>, Failed> {
+        let found = self.search_slabs(node, asked, flags)?;
+        if found.is_some() {
             self.bump(Stat::AllocSlowpath, 1);
         }
-        Ok(NonNull::new(found).map(|object| (object, level)))
+        Ok(found)
     }
 
     /// Moves the hits that the counting sequences packed into the counters, long before a half could wrap.

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::at_fork;
+use super::choose_nodes::{self, Chosen};
+use super::environment::{bad, variable};
 use super::registry::{Registry, lock};
 use crate::error::Error;
 use crate::inject;
@@ -11,7 +13,6 @@ use crate::percpu::{BackendKind, Cpu, Flagged, MAX_CPUS, choose};
 use crate::sheaf::Shape;
 use crate::slab::geometry::default_cpus;
 use crate::sync::{Form, Published};
-use std::env::VarError;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// How an arena is made.
@@ -21,8 +22,8 @@ pub struct ArenaConfig {
     pub backend: Option<BackendKind>,
     /// CPUs of a `virtual` arena, 1 to 1024; `None` is as many as the machine has. An error on other backends.
     pub cpus: Option<u32>,
-    /// Nodes of a `virtual` arena, 1 to 64: CPU c is on node c * nodes / cpus. 0 is 1. More than 1 is an error on other
-    /// backends.
+    /// Fake nodes, 1 to 64. 0: as many as `HAYBARN_FAKE_NODES` says, else the machine's own, or one on `virtual`. CPU c is on
+    /// fake node c modulo `nodes`, or on `virtual` on node c * nodes / cpus.
     pub nodes: u32,
     /// Where pages come from.
     pub source: Source,
@@ -70,6 +71,9 @@ pub struct Arena {
     pub(super) slots: u32,
     pub(super) nodes: u32,
     pub(super) node_of: Vec<u8>,
+    /// For each node the others, nearest first.
+    pub(super) others: Vec<Vec<u8>>,
+    pub(super) nodes_why: String,
     pub(super) min_order: u8,
     pub(super) no_merge: bool,
     pub(super) descriptors: BlockPool,
@@ -77,19 +81,6 @@ pub struct Arena {
     registry: Mutex<Registry>,
     /// Addresses of CPU 0's slots of the caches that are kept for the layer above; 0 where one has not been made.
     pub(super) kept: [Published; KEPT],
-}
-
-fn bad(argument: &'static str, value: impl ToString, legal: &str) -> Error {
-    Error::BadArgument { cache: String::new(), argument, value: value.to_string(), legal: legal.to_owned() }
-}
-
-/// A variable of the environment; unset and empty are the same. One that is no text is an error, not an absent one.
-fn variable(name: &'static str, legal: &str) -> Result<Option<String>, Error> {
-    match std::env::var(name) {
-        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
-        Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(value)) => Err(bad(name, format!("{value:?}"), legal)),
-    }
 }
 
 fn from_environment() -> Result<Option<BackendKind>, Error> {
@@ -147,8 +138,8 @@ impl Arena {
         let no_merge = config.no_merge || no_merge_from_environment()?;
         let choice = choose(config.backend.map_or_else(from_environment, |kind| Ok(Some(kind)))?)?;
         let is_virtual = choice.kind == BackendKind::Virtual;
-        if !is_virtual && (config.cpus.is_some() || config.nodes > 1) {
-            return Err(bad("cpus, nodes", "given", "only the virtual backend takes them; the others ask the system"));
+        if !is_virtual && config.cpus.is_some() {
+            return Err(bad("cpus", "given", "only the virtual backend takes them; the others ask the system"));
         }
         let possible = os::possible_cpus();
         let cpus = config.cpus.unwrap_or(possible);
@@ -158,16 +149,9 @@ impl Arena {
         // A CPU that nobody announced finds a slot on which everything misses.
         let unannounced = if os::topology::possible_cpus_are_known() { 0 } else { MAX_CPUS as u32 };
         let slots = cpus.max(possible).max(unannounced);
-        let mut node_of = vec![0; slots as usize];
-        let nodes = if is_virtual { config.nodes.max(1) } else { os::topology::nodes_of_cpus(&mut node_of) };
-        if is_virtual && nodes > 64 {
-            return Err(bad("nodes", nodes, "1 to 64"));
-        }
-        if is_virtual {
-            for (cpu, node) in node_of.iter_mut().enumerate() {
-                *node = (cpu as u64 * u64::from(nodes) / u64::from(cpus)).min(u64::from(nodes) - 1) as u8;
-            }
-        }
+        let Chosen { nodes: found, why: nodes_why, real } =
+            choose_nodes::choose(config.nodes, is_virtual, cpus, slots)?;
+        let nodes = found.count;
         if config.min_order > 9 {
             return Err(bad("min_order", config.min_order, "0 to 9"));
         }
@@ -182,6 +166,7 @@ impl Arena {
         }
         let pages = Pages::new(&PagesConfig { source: config.source, reserve: config.reserve, form, cpus, nodes })
             .map_err(|error| Error::Unavailable { what: "address range".to_owned(), why: error.to_string() })?;
+        let nodes_why = if real && nodes > 1 { choose_nodes::bind(&pages) } else { nodes_why };
         let arena: &'static Self = Box::leak(Box::new(Self {
             descriptors: BlockPool::new(form, 64),
             sheaves: core::array::from_fn(|class| BlockPool::new(form, 64 << class)),
@@ -197,7 +182,9 @@ impl Arena {
             form,
             cpus,
             nodes,
-            node_of,
+            node_of: found.of_cpu,
+            others: found.others,
+            nodes_why,
         }));
         at_fork::add(&arena.registry);
         Ok(arena)
@@ -213,12 +200,6 @@ impl Arena {
     #[must_use]
     pub fn cpus(&self) -> u32 {
         self.cpus
-    }
-
-    /// Nodes of this arena.
-    #[must_use]
-    pub fn nodes(&self) -> u32 {
-        self.nodes
     }
 
     /// Gives free pages that were touched back to the system; returns bytes. Safe at any time, meant for quiet moments.

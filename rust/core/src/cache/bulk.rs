@@ -6,7 +6,7 @@ use super::callbacks;
 use super::construct::{Failed, check_alloc, outcome};
 use super::header::Cache;
 use super::options::AllocFlags;
-use super::slabs::At;
+use super::slabs::{At, Pages};
 use crate::percpu::Pair;
 use crate::stats::Stat;
 use core::ptr::NonNull;
@@ -83,7 +83,9 @@ impl At<'_> {
     /// Fills `out` from the front: with what sheaves hold, if `sheaves` says so, then from slabs. With fewer than `least`
     /// objects, or a constructor that failed, all that was got is in its slab again. What moved is the caller's to count.
     pub(super) fn gather(&mut self, flags: AllocFlags, out: &mut [*mut u8], least: usize, sheaves: bool) -> Gathered {
-        let in_sheaves = if sheaves { self.bulk_from_sheaves(out) } else { 0 };
+        let strict = flags.contains(AllocFlags::THISNODE) && self.cache.arena.nodes > 1;
+        // Whose memory is in sheaves is known of each object only.
+        let in_sheaves = if sheaves && !strict { self.bulk_from_sheaves(out) } else { 0 };
         let node = self.home();
         let mut got = in_sheaves;
         let (mut short, fits) = u32::try_from(out.len() - got).map_or((0, false), |missing| (missing, true));
@@ -96,9 +98,18 @@ impl At<'_> {
         if short > 0 {
             short -= self.take_partial(node, short, &mut put);
         }
+        if short > 0 && !strict {
+            for other in self.lenders(node) {
+                short -= self.take_partial(other, short, &mut put);
+                if short == 0 {
+                    break;
+                }
+            }
+        }
         let mut end = Ok(Some(()));
+        let pages = if strict { Pages::OfNode } else { Pages::Any };
         while short > 0 {
-            match self.take_new_slab(node, short, &mut put) {
+            match self.take_new_slab(node, pages, short, &mut put) {
                 Ok(0) => break,
                 Ok(n) => short -= n,
                 Err(failure) => {
@@ -107,8 +118,7 @@ impl At<'_> {
                 }
             }
         }
-        let others = self.cache.nodes().filter(|&other| other != node && !flags.contains(AllocFlags::THISNODE));
-        for other in others {
+        for other in self.others(node).filter(|_| !strict) {
             if short > 0 && end.is_ok() {
                 short -= self.take_partial(other, short, &mut put);
             }

@@ -5,6 +5,7 @@
 use super::arena::Arena;
 use super::header::{BLOCK_ALIGN, Cache, MAX_NAME, SLOTS_AT, block_bytes};
 use super::hooks::{DtorMode, Hooks};
+use super::lenders::DEFRAG_DEFAULT;
 use super::park;
 use super::raw::RawCache;
 use super::registry::{Entry, Registry};
@@ -101,6 +102,7 @@ pub(super) fn build(
     header.has_dtor = args.hooks.as_ref().is_some_and(|hooks| hooks.has_dtor());
     header.defers_death |= header.has_dtor;
     header.dtor_mode = args.dtor_mode;
+    header.defrag_ratio.set(DEFRAG_DEFAULT);
     header.hooks = args.hooks.clone();
     // SAFETY: the block is ours and large enough; nobody knows the cache yet.
     let cache = unsafe {

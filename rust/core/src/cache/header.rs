@@ -47,6 +47,8 @@ pub(crate) struct Cache {
     pub min_partial: Counter,
     /// Counters that were cleared, as far as they are shown. Dropped by who ends the cache.
     pub cleared: Cleared,
+    /// Ten times `remote_node_defrag_ratio`.
+    pub defrag_ratio: Counter,
     /// Free pointer encoding: stored = next ^ cookie ^ (swapped address & swap_mask). Both 0 when off.
     pub cookie: u64,
     pub swap_mask: u64,
@@ -85,6 +87,8 @@ pub(super) struct NodeArea {
     pub barn: Barn,
     /// Cursor of the loose batch of `free_rcu` that is being filled, 0 for none. Who changes it has the line locked.
     pub loose: Counter,
+    /// How often a refill of this node found its partial slabs used up.
+    pub tries: Counter,
 }
 
 /// Bytes from the block's start to CPU 0's slot.
@@ -132,6 +136,7 @@ impl Cache {
             parked: Counter::new(),
             min_partial,
             cleared: Cleared::default(),
+            defrag_ratio: Counter::new(),
             cookie: 0,
             swap_mask: 0,
             hooks: None,
@@ -215,6 +220,11 @@ impl Cache {
         &self.node_area(node).barn
     }
 
+    /// See [`NodeArea::tries`].
+    pub fn tries(&self, node: NodeId) -> &Counter {
+        &self.node_area(node).tries
+    }
+
     /// See [`NodeArea::loose`].
     pub fn loose(&self, node: NodeId) -> &Counter {
         &self.node_area(node).loose
@@ -256,6 +266,7 @@ impl Cache {
                     slabs: NodeSlabs::new(form),
                     barn: Barn::new(form),
                     loose: Counter::new(),
+                    tries: Counter::new(),
                 });
             }
         }

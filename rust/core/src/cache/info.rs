@@ -25,6 +25,8 @@ pub struct Info {
     pub present_cpus: u32,
     /// Nodes.
     pub nodes: u32,
+    /// Whose nodes they are: the machine's, or fake ones and by whose wish.
+    pub nodes_why: String,
     /// Where pages come from.
     pub source: &'static str,
     /// Bytes of address range reserved.
@@ -53,6 +55,10 @@ impl Arena {
             possible_cpus: os::possible_cpus(),
             present_cpus: os::present_cpus(),
             nodes: self.nodes,
+            nodes_why: match self.pages.unbound_chunks() {
+                0 => self.nodes_why.clone(),
+                chunks => format!("{}; refused for {chunks} chunks of 2 MiB", self.nodes_why),
+            },
             source: self.pages.source_name(),
             reserved: self.pages.range().1,
             used: bytes(counts.run_pages + counts.span_pages),

@@ -3,6 +3,7 @@
 use super::arena::Arena;
 use super::attributes::CacheInfo;
 use super::header::Cache;
+use super::nodes::NodeStats;
 use super::raw::RawCache;
 use super::slabs::At;
 use crate::error::Error;
@@ -36,6 +37,8 @@ pub struct CacheStats {
     pub in_prefilled: u64,
     /// Sheaves in the barns: full, empty.
     pub barn: (u64, u64),
+    /// The part of each node, by its number.
+    pub nodes: Vec<NodeStats>,
 }
 
 impl CacheStats {
@@ -110,7 +113,8 @@ impl RawCache {
     pub fn stats(self) -> CacheStats {
         let cache = self.header();
         // Areas of CPUs that the backend does not name (-1, -2: threads that the kernel refused to register) count for CPU 0.
-        let (mut in_cpus, mut rcu_sheaves, mut per_cpu) = (0, 0, Vec::with_capacity(cache.arena.cpus as usize));
+        let (mut rcu_sheaves, mut per_cpu) = (0, Vec::with_capacity(cache.arena.cpus as usize));
+        let mut nodes: Vec<_> = cache.nodes().map(|node| At::on(cache, 0).node_stats(node)).collect();
         for cpu in cache.cpus() {
             let mut counters = [0; Stat::ALL.len()];
             for &stat in Stat::ALL {
@@ -130,31 +134,24 @@ impl RawCache {
                 let none = cursor.is_null() || cursor == crate::percpu::stop();
                 if none { 0 } else { u64::from(cache.shape.level(cursor)) }
             };
-            in_cpus += level(pair.main) + level(pair.spare);
+            nodes[usize::from(cache.arena.node_of(cpu).0)].in_cpus += level(pair.main) + level(pair.spare);
         }
+        let sum = |of: fn(&NodeStats) -> u64| nodes.iter().map(of).sum();
         let mut stats = CacheStats {
             per_cpu,
-            total_objects: 0,
-            slabs: 0,
-            partial: 0,
-            dead_slabs: self.dead_slabs(),
+            total_objects: sum(|node| node.total_objects),
+            slabs: sum(|node| node.slabs),
+            partial: sum(|node| node.partial),
+            dead_slabs: sum(|node| node.dead_slabs),
             objects: 0,
             rcu_pending: 0,
             rcu_sheaves: rcu_sheaves + cache.rcu.queued.get() + cache.rcu.open.get(),
-            in_sheaves: in_cpus,
+            in_sheaves: sum(|node| node.in_barn + node.in_cpus),
             prefilled: 0,
             in_prefilled: 0,
-            barn: (0, 0),
+            barn: (sum(|node| node.barn.0), sum(|node| node.barn.1)),
+            nodes,
         };
-        for node in cache.nodes() {
-            stats.in_sheaves += At::on(cache, 0).barn_objects(node);
-            stats.barn.0 += cache.barn(node).full(cache.form());
-            stats.barn.1 += cache.barn(node).empty(cache.form());
-            let slabs = cache.node(node);
-            stats.total_objects += slabs.objects();
-            stats.slabs += slabs.slabs();
-            stats.partial += slabs.partial(cache.form());
-        }
         (stats.prefilled, stats.in_prefilled) = stats.count_prefilled();
         // What left the slabs and did not come back is with users or in sheaves.
         let left = stats.get(Stat::SheafRefill) + stats.get(Stat::AllocSlowpath);
@@ -179,6 +176,15 @@ impl RawCache {
                 Error::WrongCache { cache: cache.name().to_owned(), address: address_of, owner }
             }
         })
+    }
+
+    /// The node whose memory an object is of. Source: `page_to_nid(virt_to_page(object))`.
+    ///
+    /// # Errors
+    /// As [`RawCache::check`].
+    pub fn node_of(self, object: *const u8) -> Result<u32, Error> {
+        self.check(object)?;
+        Ok(u32::from(At::new(self.header()).map_of(object.cast_mut()).node().0))
     }
 
     /// [`RawCache::check`] without names: takes no lock.

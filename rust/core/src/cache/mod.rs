@@ -16,6 +16,8 @@
 //! | `prefill`, `stack`, `lent` | sheaves that are out, with objects set aside; their memory; the same for typed caches |
 //! | `rcu_free`, `rcu_lists`, `rcu_reclaim`, `rcu_barrier`, `rcu_service`, `retain` | freeing after a grace period |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
+//! | `choose_nodes`, `lenders`, `by_node`, `nodes` | which nodes there are, whose slabs a refill goes to, requests for a node's memory, what is said of them |
+//! | `environment` | variables of the environment |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `undertaker`, `reapers` | dead slabs whose pages go later, and who sees to it |
 //! | `inspect` | attributes, counters, address checks, validation |
@@ -31,12 +33,15 @@ mod at_fork;
 mod attributes;
 mod boxed;
 mod bulk;
+mod by_node;
 mod callbacks;
+mod choose_nodes;
 mod cleared;
 mod construct;
 mod constructed;
 mod create;
 mod end;
+mod environment;
 mod fixed;
 mod free;
 mod graveyard;
@@ -47,10 +52,13 @@ mod inspect;
 mod join;
 mod kept;
 mod large;
+mod lenders;
 mod lent;
 mod live;
 mod merge;
 mod names;
+
+mod nodes;
 mod nolock;
 mod options;
 mod park;
@@ -88,6 +96,7 @@ pub use inspect::{CacheStats, ObjIndex};
 pub(crate) use kept::Found;
 pub use lent::{Prefilled, StaticPrefilled};
 pub use names::{CacheName, Pinned};
+pub use nodes::{NodeObjects, NodeStats};
 pub use options::{AllocFlags, Level};
 pub use park::{ActiveFault, active, fail_slab};
 pub use prefill::RawPrefilled;

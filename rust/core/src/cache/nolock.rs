@@ -36,7 +36,7 @@ impl RawCache {
         // SAFETY: the cache lives, by the promise of who destroys it.
         match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
             Some(object) if flags.is_empty() => Some(object),
-            found => alloc(self.header(), flags, found),
+            found => alloc(self.header(), flags, None, found),
         }
     }
 
@@ -45,12 +45,7 @@ impl RawCache {
     #[must_use]
     pub fn alloc_node_nolock(self, flags: AllocFlags, node: u32) -> Option<NonNull<u8>> {
         let cache = self.header();
-        let (at, node) = (At::nolock(cache), NodeId((node % cache.arena.nodes) as u8));
-        if node == at.home() {
-            return self.alloc_nolock(flags);
-        }
-        at.bump(Stat::AllocNodeMismatch, 1);
-        at.finish_nolock(at.slab_object(flags, node)?, flags)
+        alloc(cache, flags, Some(NodeId((node % cache.arena.nodes) as u8)), None)
     }
 
     /// Gives an object back without a lock, a system call or foreign code: for signal handlers, whatever they interrupt, and for
@@ -73,13 +68,14 @@ impl RawCache {
 
 #[cold]
 #[inline(never)]
-fn alloc(cache: &Cache, flags: AllocFlags, found: Option<NonNull<u8>>) -> Option<NonNull<u8>> {
+fn alloc(cache: &Cache, flags: AllocFlags, node: Option<NodeId>, hit: Option<NonNull<u8>>) -> Option<NonNull<u8>> {
     let at = At::nolock(cache);
-    let object = found.or_else(|| {
-        // Only constructors fail, and none runs.
-        let found = at.take_from_sheaves(flags).ok().flatten();
-        found.map(|(object, _)| object).or_else(|| at.slab_object(flags, at.home()))
-    })?;
+    // Only constructors fail, and none runs.
+    let found = match hit {
+        Some(object) => at.keep_or_exchange(object, flags),
+        None => at.pick(flags, node),
+    };
+    let (object, _) = found.ok().flatten()?;
     at.finish_nolock(object, flags)
 }
 
@@ -94,11 +90,6 @@ fn free(cache: &Cache, object: NonNull<u8>) {
 }
 
 impl At<'_> {
-    fn slab_object(&self, flags: AllocFlags, node: NodeId) -> Option<NonNull<u8>> {
-        let found = self.take_from_slabs(node, flags).ok().flatten();
-        found.map(|(object, _)| object)
-    }
-
     /// What the options ask of an object that was found.
     fn finish_nolock(&self, object: NonNull<u8>, flags: AllocFlags) -> Option<NonNull<u8>> {
         if flags.contains(AllocFlags::ZERO) {

@@ -2,6 +2,7 @@
 //! How to allocate, and how deep an allocation went.
 
 use bitflags::bitflags;
+use core::ptr::NonNull;
 
 bitflags! {
     /// How to allocate: those of GFP's options that mean something outside a kernel.
@@ -30,3 +31,6 @@ pub enum Level {
     /// A new slab.
     NewSlab,
 }
+
+/// An object, and how deep it lay.
+pub(super) type Found = (NonNull<u8>, Level);

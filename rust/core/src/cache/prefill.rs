@@ -213,7 +213,11 @@ impl At<'_> {
             Some(spare) => (Some(spare), Stat::SheafPrefillFast),
             None => (self.take_any_sheaf(), Stat::SheafPrefillSlow),
         };
-        let (Some(sheaf), node) = (got, self.home()) else { return Ok(None) };
+        let (Some(mut sheaf), node) = (got, self.home()) else { return Ok(None) };
+        let strict = flags.contains(AllocFlags::THISNODE) && self.cache.arena.nodes > 1;
+        if strict && sheaf.objects(self.cache.shape).iter().any(|&object| !self.is_of(object, node)) {
+            self.flush(&mut sheaf);
+        }
         let mut stack = Stack::of(self.cache, &sheaf);
         match stack.fill(&mut self, flags, n) {
             Ok(Some(())) => Ok(Some(self.lent(stack, node, stat))),

@@ -61,7 +61,7 @@ impl RawCache {
         // SAFETY: the cache lives, by the promise of who destroys it.
         match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
             Some(object) if flags.is_empty() => Some(object),
-            Some(object) => alloc::finish(self.header(), object, flags),
+            Some(object) => alloc::finish_hit(self.header(), object, flags),
             None => alloc::slow(self.header(), flags),
         }
     }
@@ -73,7 +73,7 @@ impl RawCache {
         // SAFETY: as in `alloc`.
         match NonNull::new(unsafe { seq::alloc_counted(self.slots()) }) {
             Some(object) if flags.is_empty() => Some(object),
-            Some(object) => alloc::finish(self.header(), object, flags),
+            Some(object) => alloc::finish_hit(self.header(), object, flags),
             None => alloc::slow(self.header(), flags),
         }
     }
@@ -88,7 +88,8 @@ impl RawCache {
     }
 
     /// Takes an object of a node's memory: of that node if it can be had, else of another unless `THISNODE`. Numbers wrap at
-    /// the arena's node count. Source: `kmem_cache_alloc_node`.
+    /// the arena's node count ([`Arena::nodes`]). `None` as [`RawCache::alloc`], and with `THISNODE` also where only that node's
+    /// memory is out. Source: `kmem_cache_alloc_node`.
     #[must_use]
     pub fn alloc_node(self, flags: AllocFlags, node: u32) -> Option<NonNull<u8>> {
         let node = NodeId((node % self.header().arena.nodes) as u8);
@@ -102,7 +103,7 @@ impl RawCache {
         // SAFETY: as in `alloc`.
         match NonNull::new(unsafe { seq::alloc(self.slots()) }) {
             Some(object) if flags.is_empty() => Some((object, Level::Sheaf)),
-            Some(object) => Some((alloc::finish(self.header(), object, flags)?, Level::Sheaf)),
+            Some(object) => Some((alloc::finish_hit(self.header(), object, flags)?, Level::Sheaf)),
             None => alloc::traced(self.header(), flags, None),
         }
     }

@@ -1,8 +1,9 @@
 //! Sheaves in motion: made, filled from slabs, flushed to slabs, put in barns and fetched from there.
 
 use super::construct::Failed;
-use super::slabs::At;
+use super::slabs::{At, Pages};
 use crate::pages::NodeId;
+use crate::percpu::stop;
 use crate::sheaf::Sheaf;
 use crate::slab::{ObjRef, Taken, free_chain, harvest};
 use crate::stats::Stat;
@@ -70,6 +71,27 @@ impl At<'_> {
         objects
     }
 
+    /// Shows the objects that lie in sheaves of CPUs and barns, by their addresses; exact when quiet, otherwise some may be in
+    /// use by now, and some may be none.
+    pub fn each_cached(&self, mut look: impl FnMut(*mut u8)) {
+        let (cache, shape) = (self.cache, self.cache.shape);
+        for cpu in cache.cpus().filter(|_| cache.has_sheaves()) {
+            // SAFETY: the cache's own slots.
+            let pair = unsafe { cache.backend.peek(cache.slots(), cpu) };
+            for cursor in [pair.main, pair.spare].into_iter().filter(|&cursor| !cursor.is_null() && cursor != stop()) {
+                // SAFETY: a cursor points into a block of the pool.
+                unsafe { Sheaf::peek(shape.base(cursor), shape.level(cursor), shape, &mut look) };
+            }
+        }
+        for node in cache.nodes() {
+            cache.barn(node).visit_full(cache.form(), &self.links(), |index| {
+                let block = cache.arena.pages.meta().at(index).cast().as_ptr();
+                // SAFETY: what is in a barn is a block of the pool.
+                unsafe { Sheaf::peek(block, Sheaf::saved_level(block, shape), shape, &mut look) };
+            });
+        }
+    }
+
     /// An empty sheaf from a node's barn.
     pub fn barn_empty(&self, node: NodeId) -> Option<Sheaf> {
         let index = self.cache.barn(node).get_empty(self.cache.form(), &self.links())?;
@@ -108,8 +130,14 @@ impl At<'_> {
     ///
     /// # Errors
     /// A constructor failed; nothing was taken.
-    pub fn take_new_slab(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> Result<u32, Failed> {
-        let Some(new) = self.new_slab(node)? else { return Ok(0) };
+    pub fn take_new_slab(
+        &self,
+        node: NodeId,
+        pages: Pages,
+        need: u32,
+        mut take: impl FnMut(*mut u8),
+    ) -> Result<u32, Failed> {
+        let Some(new) = self.new_slab(node, pages)? else { return Ok(0) };
         let kept = need.min(new.total);
         let stride = self.cache.geometry.slab_size;
         for n in (0..kept).rev() {
@@ -119,7 +147,8 @@ impl At<'_> {
         Ok(kept)
     }
 
-    /// Fills a sheaf from a node's slabs, as far as memory goes. Source: `refill_objects`.
+    /// Fills a sheaf from a node's slabs, as far as memory goes: partial ones, then now and then those of other nodes, then new
+    /// ones. Source: `refill_objects`.
     ///
     /// # Errors
     /// A constructor failed; what the sheaf held went to the slabs, and it is empty.
@@ -129,13 +158,22 @@ impl At<'_> {
         let mut got = 0;
         while got < room {
             let missing = room - got;
-            let n = if filled == Filled::Partial { self.harvest_into(sheaf, node, missing) } else { 0 };
-            got += n;
+            if filled == Filled::Partial {
+                got += self.harvest_into(sheaf, node, missing);
+                if got < room {
+                    for other in self.lenders(node) {
+                        got += self.harvest_into(sheaf, other, room - got);
+                        if got >= room {
+                            break;
+                        }
+                    }
+                }
+            }
             if got >= room {
                 break;
             }
             // SAFETY: no more than the room is asked for.
-            let fresh = match self.take_new_slab(node, room - got, |object| unsafe { sheaf.push(object) }) {
+            let fresh = match self.take_new_slab(node, Pages::Any, room - got, |object| unsafe { sheaf.push(object) }) {
                 Ok(0) => break,
                 Ok(fresh) => fresh,
                 Err(failed) => {

@@ -27,6 +27,15 @@ pub(super) struct Run {
     order: Order,
 }
 
+/// Whose pages a new slab may be made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// Those of the node that it is for, and no others.
+    OfNode,
+    /// Another node's, where that one's are out: then the slab is the other node's.
+    Any,
+}
+
 /// Dead slabs of a node after which frees kill no more: an empty slab stays then, and serves the next allocations.
 pub(super) const ROOM: u64 = if cfg!(shuttle) { 2 } else { 64 };
 
@@ -128,12 +137,12 @@ impl<'c> At<'c> {
         free_chain(self, slab, reference, reference, 1);
     }
 
-    /// Makes a slab on a node: of the preferred order, else of the smallest. `None` when pages or metadata are out; under
+    /// Makes a slab for a node: of the preferred order, else of the smallest. `None` when pages or metadata are out; under
     /// `nolock` also when they would have to come from the system, and where there is a constructor to run.
     ///
     /// # Errors
     /// A constructor failed; everything is as it was.
-    pub fn new_slab(&self, node: NodeId) -> Result<Option<NewSlab>, Failed> {
+    pub fn new_slab(&self, node: NodeId, pages: Pages) -> Result<Option<NewSlab>, Failed> {
         let geometry = &self.cache.geometry;
         let (descriptors, meta) = (&self.cache.arena.descriptors, self.cache.arena.pages.meta());
         let slab = match self.nolock {
@@ -144,9 +153,9 @@ impl<'c> At<'c> {
         let Some(slab) = slab else { return Ok(None) };
         let preferred = (geometry.order, geometry.objs_per_slab);
         let fallback = (geometry.fallback_order, geometry.fallback_objs);
-        let made = self
-            .fill_descriptor(slab, node, preferred)
-            .or_else(|| (fallback.0 < preferred.0).then(|| self.fill_descriptor(slab, node, fallback)).flatten());
+        let made = self.fill_descriptor(slab, node, pages, preferred).or_else(|| {
+            (fallback.0 < preferred.0).then(|| self.fill_descriptor(slab, node, pages, fallback)).flatten()
+        });
         let Some(made) = made else {
             self.recycle(slab);
             return Ok(None);
@@ -168,16 +177,18 @@ impl<'c> At<'c> {
         self.recycle(new.slab);
     }
 
-    fn fill_descriptor(&self, slab: Index, node: NodeId, (order, total): (u8, u32)) -> Option<NewSlab> {
+    fn fill_descriptor(&self, slab: Index, node: NodeId, whose: Pages, shape: (u8, u32)) -> Option<NewSlab> {
         let pages = &self.cache.arena.pages;
-        let order = Order(order);
-        let page = if self.nolock {
-            pages.alloc_touched_run(order, node, self.cpu as u32)?
-        } else if order <= Order::MAX {
-            pages.alloc_run(order, node, self.cpu as u32)?
-        } else {
-            pages.alloc_span(PAGE_SIZE << order.0)?
+        let (order, total) = (Order(shape.0), shape.1);
+        let cpu = self.cpu as u32;
+        let page = match whose {
+            _ if self.nolock => pages.alloc_touched_run(order, node, whose == Pages::OfNode, cpu)?,
+            _ if order > Order::MAX => pages.alloc_span(PAGE_SIZE << order.0)?,
+            Pages::OfNode => pages.alloc_run_of_node(order, node, cpu)?,
+            Pages::Any => pages.alloc_run(order, node, cpu)?,
         };
+        // Spans are nobody's until they are somebody's.
+        let node = pages.node_of_run(page).unwrap_or(node);
         let descriptor = self.descriptor(slab);
         // SAFETY: the descriptor came from the pool and is ours until it is published. `link` and `word` are left alone:
         // threads that lost a race for its last slab may still read them.

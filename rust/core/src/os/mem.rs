@@ -95,6 +95,25 @@ impl Mapping {
         check(unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE) }).map(|_| ())
     }
 
+    /// Has the pages of [offset, offset + len) that are not there yet come from a node (below 64) while it has memory, else from
+    /// the nearest that has (`mbind`, `MPOL_PREFERRED`).
+    ///
+    /// # Errors
+    /// What `mbind` said: `EPERM` where a container's filter forbids it, `ENOSYS` in a kernel without nodes, `EINVAL` for a node
+    /// that is not there, `ENOMEM` when the process has too many mappings.
+    pub fn prefer_node(&self, offset: usize, len: usize, node: u8) -> io::Result<()> {
+        const MPOL_PREFERRED: libc::c_int = 1;
+        debug_assert!(offset.checked_add(len).is_some_and(|end| end <= self.len) && node < 64);
+        let mask = 1u64 << node;
+        // SAFETY: the range is ours, a policy changes no contents, and the mask is read for the time of the call; the kernel
+        // takes one bit less than it is told.
+        let refused = unsafe {
+            let start = self.base.as_ptr().add(offset);
+            libc::syscall(libc::SYS_mbind, start, len, MPOL_PREFERRED, &raw const mask, 65_usize, 0)
+        };
+        if refused == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Hands the pages of [offset, offset + len) back to the system (`MADV_DONTNEED`; for a memfd `MADV_REMOVE`, since
     /// the file would keep them). They read as zeros afterwards.
     ///

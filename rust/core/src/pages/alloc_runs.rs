@@ -14,15 +14,26 @@ impl Pages {
     /// `None`: the page source refused, or the range is full. When the node's chunks and the fresh ones are used up,
     /// the run may be another node's.
     pub fn alloc_run(&self, order: Order, node: NodeId, cpu: u32) -> Option<PageIndex> {
+        self.grant(order.pages() as usize)
+            .then(|| self.take_of_node(order, node, cpu).or_else(|| self.take_anywhere(order, cpu)))?
+    }
+
+    /// As [`Pages::alloc_run`], but never another node's: `None` when the node's chunks and the fresh ones are used up.
+    pub fn alloc_run_of_node(&self, order: Order, node: NodeId, cpu: u32) -> Option<PageIndex> {
+        self.grant(order.pages() as usize).then(|| self.take_of_node(order, node, cpu))?
+    }
+
+    /// The node whose chunk the run at `page` was cut from; `None` for the pages of spans.
+    pub fn node_of_run(&self, page: PageIndex) -> Option<NodeId> {
+        self.chunk(page.chunk()).node()
+    }
+
+    fn take_of_node(&self, order: Order, node: NodeId, cpu: u32) -> Option<PageIndex> {
         debug_assert!(order <= Order::MAX);
-        if !self.grant(order.pages() as usize) {
-            return None;
-        }
         let (chunk, offset) = self
             .take_hinted(order, node, cpu)
             .or_else(|| self.take_listed(order, node, cpu))
-            .or_else(|| self.take_fresh(order, node, cpu))
-            .or_else(|| self.take_anywhere(order, cpu))?;
+            .or_else(|| self.take_fresh(order, node, cpu))?;
         mark_dirty(self.chunk(chunk), offset, order);
         Some(chunk.page(offset))
     }
@@ -30,7 +41,7 @@ impl Pages {
     /// As [`Pages::alloc_run`], of pages that the arena has had from the system before: nothing is committed. Any node's.
     ///
     /// `None` also for orders above 6.
-    pub fn alloc_touched_run(&self, order: Order, node: NodeId, cpu: u32) -> Option<PageIndex> {
+    pub fn alloc_touched_run(&self, order: Order, node: NodeId, strict: bool, cpu: u32) -> Option<PageIndex> {
         if order.0 > field::WORD_ORDER || !self.grant(order.pages() as usize) {
             return None;
         }
@@ -40,7 +51,7 @@ impl Pages {
         };
         let hinted = self.finder.hinted(cpu, order).filter(|&chunk| self.chunk(chunk).node() == Some(node));
         hinted.and_then(|chunk| take(chunk, node)).or_else(|| {
-            let others = (0..=self.finder.last_node()).map(NodeId).filter(|&other| other != node);
+            let others = (0..=self.finder.last_node()).map(NodeId).filter(|&other| other != node && !strict);
             core::iter::once(node).chain(others).find_map(|node| {
                 self.finder.candidates(node, order, self.growth.taken()).find_map(|chunk| take(chunk, node))
             })
@@ -78,6 +89,7 @@ impl Pages {
 
     fn take_fresh(&self, order: Order, node: NodeId, cpu: u32) -> Option<(ChunkIndex, u32)> {
         let chunk = self.growth.take(1).or_else(|| self.chunk_of_spans())?;
+        self.bind(chunk, node);
         let runs = self.runs(chunk, node);
         // Before anybody can find the chunk: a trim by its role, a search by its summary. So this cannot fail.
         let offset = runs.take(order);
@@ -87,8 +99,11 @@ impl Pages {
         Some((chunk, offset?))
     }
 
-    fn take_anywhere(&self, order: Order, cpu: u32) -> Option<(ChunkIndex, u32)> {
-        (0..=self.finder.last_node()).find_map(|node| self.take_listed(order, NodeId(node), cpu))
+    fn take_anywhere(&self, order: Order, cpu: u32) -> Option<PageIndex> {
+        let (chunk, offset) =
+            (0..=self.finder.last_node()).find_map(|node| self.take_listed(order, NodeId(node), cpu))?;
+        mark_dirty(self.chunk(chunk), offset, order);
+        Some(chunk.page(offset))
     }
 }
 

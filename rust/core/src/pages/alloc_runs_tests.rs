@@ -111,3 +111,31 @@ fn a_refusing_source_loses_nothing() {
     pages.free_run(run, Order(0)).expect("it is ours");
     assert!(pages.alloc_run(Order(9), NODE, CPU).is_some() && pages.alloc_run(Order(9), NODE, CPU).is_some());
 }
+
+/// What the system says of the mapping that an address is in: `default`, `prefer:0` and the like.
+fn policy(address: usize) -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/numa_maps").ok()?;
+    let starts = |line: &str| usize::from_str_radix(line.split(' ').next().unwrap_or(""), 16).unwrap_or(0);
+    let line = maps.lines().filter(|line| starts(line) <= address).max_by_key(|line| starts(line))?;
+    line.split(' ').nth(1).map(str::to_owned)
+}
+
+#[test]
+fn chunks_are_bound_where_the_system_lets_us() {
+    let pages = small();
+    let before = pages.run(0);
+    if let Err(why) = pages.bind_to_nodes() {
+        eprintln!("not run: mbind: {why}");
+        return;
+    }
+    let after = pages.run(9);
+    assert_eq!(pages.unbound_chunks(), 0);
+    let [before, after] = [before, after].map(|page| policy(pages.address(page).addr()));
+    if let Some(after) = after {
+        assert!(after.starts_with("prefer") && after.ends_with(":0"), "{after}");
+        assert_eq!(before.as_deref(), Some("default"), "a chunk from before");
+    }
+    // Node 63 is not there: the chunk serves all the same.
+    assert!(pages.alloc_run(Order(9), NodeId(63), CPU).is_some());
+    assert_eq!(pages.unbound_chunks(), 1);
+}

@@ -31,6 +31,9 @@ pub(crate) struct Pages {
     meta: Meta,
     source: Source,
     refused: Counter,
+    /// 1 while chunks of runs are bound to their nodes.
+    binds: Counter,
+    unbound: Counter,
 }
 
 impl Pages {
@@ -61,6 +64,8 @@ impl Pages {
             meta: Meta::new(source.clone(), range.len() / 4).map_err(table("the metadata"))?,
             source: source.clone(),
             refused: Counter::new(),
+            binds: Counter::new(),
+            unbound: Counter::new(),
             range,
         })
     }
@@ -118,6 +123,29 @@ impl Pages {
     /// Requests for runs and spans that the page source refused.
     pub(super) fn refused(&self) -> u64 {
         self.refused.get()
+    }
+
+    /// From now on the system is asked for each new chunk's pages to be of its node. Tried with the last chunk of the range.
+    ///
+    /// # Errors
+    /// The system refuses; nothing has changed.
+    pub fn bind_to_nodes(&self) -> io::Result<()> {
+        self.range.prefer_node(self.range.len() - CHUNK_SIZE, CHUNK_SIZE, 0)?;
+        self.binds.set(1);
+        Ok(())
+    }
+
+    /// Chunks that the system would not bind, and whose pages come from where they are first touched.
+    pub fn unbound_chunks(&self) -> u64 {
+        self.unbound.get()
+    }
+
+    /// A chunk becomes a node's. The caller owns it.
+    pub(super) fn bind(&self, chunk: ChunkIndex, node: NodeId) {
+        let at = chunk.0 as usize * CHUNK_SIZE;
+        if self.binds.get() != 0 && self.range.prefer_node(at, CHUNK_SIZE, node.0).is_err() {
+            self.unbound.add(1);
+        }
     }
 
     pub(super) fn grant(&self, pages: usize) -> bool {

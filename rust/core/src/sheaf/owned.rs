@@ -61,6 +61,19 @@ impl Sheaf {
         if offset < shape.block { (offset / 8) as u32 } else { 0 }
     }
 
+    /// Shows the `level` lowest object pointers of a block, which may be anybody's sheaf, or another one by now.
+    ///
+    /// # Safety
+    /// As [`Sheaf::saved_level`].
+    pub unsafe fn peek(block: *mut u64, level: u32, shape: Shape, mut look: impl FnMut(*mut u8)) {
+        let first = shape.empty(block).wrapping_add(1);
+        for n in 0..level.min(shape.capacity) as usize {
+            // SAFETY: the words behind the empty cursor are part of the block, whose memory stays.
+            let object = unsafe { first.add(n).read_volatile() };
+            look(core::ptr::without_provenance_mut(object as usize));
+        }
+    }
+
     /// Writes the cursor into the block, for a barn; returns the block.
     pub fn save(self, shape: Shape) -> *mut u64 {
         let block = shape.base(self.cursor());

@@ -70,6 +70,13 @@ impl NodeSlabs {
         self.sorted.iter().map(|bank| bank.pop_until(form, links, out, &enough)).find(|&popped| popped > 0).unwrap_or(0)
     }
 
+    /// Looks at the slabs of all stacks, tombstones included; exact when nobody else is at them.
+    pub fn visit_partial(&self, form: Form, links: &impl Links, mut visit: impl FnMut(Index)) {
+        for stack in core::iter::once(&self.partial).chain(&self.sorted) {
+            stack.visit(form, links, &mut visit);
+        }
+    }
+
     /// Takes the top of the unsorted stack, for a shrink.
     pub fn pop_unsorted(&self, form: Form, links: &impl Links) -> Option<Index> {
         self.partial.pop(form, links)

@@ -58,6 +58,8 @@ pub(crate) enum Bug {
     StaleMarks,
     /// The setup of a static cache believes the look that it took before it had the lock.
     SetupOneLook,
+    /// Who asks for an object of a node's memory gets what the sheaf has, and a free takes every object for its own node's.
+    StrayNode,
 }
 
 impl Bug {
@@ -81,6 +83,7 @@ impl Bug {
             Self::UnwonSpare => cfg!(feature = "plant-unwon-spare"),
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
             Self::SetupOneLook => cfg!(feature = "plant-setup-one-look"),
+            Self::StrayNode => cfg!(feature = "plant-stray-node"),
             Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
             Self::RcuWeakLeave | Self::RcuPlainCookie => false,
             Self::UnguardedSlot => cfg!(feature = "plant-unguarded-slot"),

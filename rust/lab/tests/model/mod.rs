@@ -44,6 +44,8 @@ struct Node {
     empty: usize,
     /// Slabs with free objects, top last.
     partial: Vec<usize>,
+    /// Refills that found no partial slab here any more.
+    tries: usize,
 }
 
 struct Slab {
@@ -135,9 +137,9 @@ impl Model {
         }
     }
 
-    fn refill(&mut self, node: usize) -> (Vec<Object>, Level) {
+    /// Takes the free objects of a node's partial slabs until the sheaf is full.
+    fn harvest(&mut self, sheaf: &mut Vec<Object>, node: usize) {
         let capacity = self.numbers.capacity;
-        let mut sheaf = Vec::new();
         while sheaf.len() < capacity
             && let Some(slab) = self.nodes[node].partial.pop()
         {
@@ -150,6 +152,34 @@ impl Model {
             if !chain.is_empty() {
                 self.nodes[node].partial.push(slab);
                 self.count(Stat::FreeAddPartial, 1);
+            }
+        }
+    }
+
+    /// The nodes that lend to one whose partial slabs are used up, docs/nodes.md: all at once by 1001 of 1024 tries, in the order
+    /// of a ring, those that have more partial slabs than they keep.
+    fn lenders(&mut self, node: usize) -> Vec<usize> {
+        let nodes = self.numbers.nodes;
+        if nodes == 1 {
+            return Vec::new();
+        }
+        let nth = self.nodes[node].tries;
+        self.nodes[node].tries += 1;
+        if nth * 397 % 1024 > 1000 {
+            return Vec::new();
+        }
+        (1..nodes).map(|step| (node + step) % nodes).collect()
+    }
+
+    fn refill(&mut self, node: usize) -> (Vec<Object>, Level) {
+        let capacity = self.numbers.capacity;
+        let mut sheaf = Vec::new();
+        self.harvest(&mut sheaf, node);
+        if sheaf.len() < capacity {
+            for other in self.lenders(node) {
+                if sheaf.len() < capacity && self.nodes[other].partial.len() > self.numbers.min_partial {
+                    self.harvest(&mut sheaf, other);
+                }
             }
         }
         let mut level = Level::Partial;
