@@ -193,8 +193,10 @@ fn options_are_kept() {
         assert!(unsafe { std::slice::from_raw_parts(zeroed.as_ptr(), 96) }.iter().all(|&byte| byte == 0));
         assert_eq!(cache.stats().get(Stat::Accounted), 1);
         give_nolock(cache, [zeroed]);
+        assert!(cache.alloc_node_nolock(AllocFlags::THISNODE, 1).is_none(), "node 1 has no pages from before");
+        give(cache, [cache.alloc_node(AllocFlags::THISNODE, 1).unwrap()]);
         let other = cache.alloc_node_nolock(AllocFlags::THISNODE, 1).unwrap();
-        assert_eq!(cache.stats().get(Stat::AllocNodeMismatch), 1);
+        assert_eq!((cache.node_of(other.as_ptr()), cache.stats().get(Stat::AllocNodeMismatch)), (Ok(1), 3));
         // It is of node 1's memory: from node 0 it goes to its slab.
         let before = cache.stats().get(Stat::FreeSlowpath);
         give_nolock(cache, [other]);
