@@ -26,6 +26,7 @@ CAUGHT_BY = {
     "plant-recycle-by-first": {"loom_grave_kill_against_pop", "loom_grave_reuse_after_death"},
     "plant-no-grace-period": {"loom_grave_kill_against_reader", "loom_grave_shrink_against_reader"},
     "plant-no-membarrier": {"loom_drain_against_alloc", "loom_drain_against_swap_of_the_pair"},
+    "plant-setup-one-look": {"loom_setup_first_uses_meet_a_setup"},
     "plant-no-summary-fence": {"loom_summary_bit_never_loses_a_chunk"},
 }
 

@@ -28,6 +28,7 @@ PLANTED = {
     "plant-recycle-by-first": ("--scenario", "typesafe"),
     "plant-early-reclaim": ("--scenario", "rcu"),
     "plant-unwon-spare": ("--scenario", "prefill"),
+    "plant-setup-one-look": ("--scenario", "prealloc"),
 }
 
 

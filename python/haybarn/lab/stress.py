@@ -23,6 +23,7 @@ COUNTERS = (
     *("reaped_slab", "prefill_fast", "prefill_slow", "prefill_oversize", "return_fast", "return_slow"),
     *("ctor_object", "dtor_object", "ctor_fail", "free_queued"),
     *("free_rcu_sheaf", "free_rcu_sheaf_fail", "free_rcu_done"),
+    *("first_use", "setup", "setup_met", "use_met", "storage_read"),
 )
 
 

@@ -58,6 +58,20 @@ fn an_object_handed_out_twice_is_seen() {
 }
 
 #[test]
+fn a_storage_that_breaks_its_promises_is_seen() {
+    for (fault, part) in [
+        (Fault::SetsUpTwice, "expected one cache in a storage, saw it was made again"),
+        (Fault::ReusesReadStorage, "expected no setup while attributes are being read"),
+        (Fault::DropsTheOwner, "expected an owner that stays until its last reader lets go"),
+        (Fault::KeepsTheOwner, "expected no owner after the last reader"),
+    ] {
+        let report = run(fault, "prealloc", 4);
+        assert!(report.violations > 0, "{fault:?} was not seen");
+        assert!(report.examples.iter().any(|example| example.contains(part)), "{fault:?}: {:?}", report.examples);
+    }
+}
+
+#[test]
 fn the_message_names_the_object_its_holder_and_who_saw_it() {
     let first = run(Fault::HandsOutTwice, "burst", 1).examples.remove(0);
     for part in [

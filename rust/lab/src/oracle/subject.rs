@@ -158,11 +158,21 @@ pub enum Counter {
     RcuLoose,
     /// Objects of `free_rcu` whose grace period is over.
     RcuDone,
+    /// Caches that a first use made (of storages with an owner, whose makers can tell).
+    FirstUse,
+    /// Caches that a setup made.
+    Setup,
+    /// Setups that found a cache there.
+    SetupMet,
+    /// First uses that found no cache and then one of another thread.
+    UseMet,
+    /// Setups that were refused because attributes were being read.
+    StorageRead,
 }
 
 impl Counter {
     /// Every counter, in the order of the report.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Refill,
         Self::Flush,
         Self::BarnGet,
@@ -185,6 +195,11 @@ impl Counter {
         Self::RcuSheaf,
         Self::RcuLoose,
         Self::RcuDone,
+        Self::FirstUse,
+        Self::Setup,
+        Self::SetupMet,
+        Self::UseMet,
+        Self::StorageRead,
     ];
 
     /// The name in tables and JSON.
@@ -213,6 +228,11 @@ impl Counter {
             Self::RcuSheaf => "free_rcu_sheaf",
             Self::RcuLoose => "free_rcu_sheaf_fail",
             Self::RcuDone => "free_rcu_done",
+            Self::FirstUse => "first_use",
+            Self::Setup => "setup",
+            Self::SetupMet => "setup_met",
+            Self::UseMet => "use_met",
+            Self::StorageRead => "storage_read",
         }
     }
 }

@@ -1,9 +1,10 @@
 //! create-destroy: caches come and go; some are filled by one thread and ended by another.
 #![forbid(unsafe_code)]
 
-use super::field::{CacheSpec, Field, NoCache};
+use super::field::{CacheSpec, Field};
 use super::live::Live;
 use super::needs::Needs;
+use super::no_cache::NoCache;
 use super::scenario::{Scenario, Setup, Work};
 use super::worker::Worker;
 use crate::oracle::subject::Counter::{NewSlab, Refill};

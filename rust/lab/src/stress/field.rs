@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::constructed::STATE;
+use super::no_cache::NoCache;
 use super::rng::Rng;
+use super::site::Site;
 use crate::oracle::Subject;
 use haybarn::DtorMode;
 
@@ -71,17 +73,6 @@ impl CacheSpec {
     }
 }
 
-/// Why there is no cache.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoCache {
-    /// Memory is out.
-    #[error("{0}")]
-    OutOfMemory(String),
-    /// The allocator would not make it.
-    #[error("{0}")]
-    Refused(String),
-}
-
 /// An allocator under test.
 pub trait Field: Send + Sync {
     /// The name of the CPU backend, as in the table of required counters.
@@ -92,6 +83,9 @@ pub trait Field: Send + Sync {
     /// # Errors
     /// Why the allocator would not make it.
     fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, NoCache>;
+
+    /// New storage for a cache. Names are made unique by the field.
+    fn site(&self, label: &str, spec: CacheSpec) -> Box<dyn Site>;
 
     /// The calling thread is number `thread` of a run.
     fn enter(&self, thread: u32);

@@ -1,15 +1,18 @@
 //! haybarn itself as the allocator under test: raw caches in an arena of their own.
 
 use super::constructed::Construction;
-use super::field::{CacheSpec, Field, NoCache};
+use super::field::{CacheSpec, Field};
+use super::haybarn_site::HaybarnSite;
+use super::no_cache::NoCache;
 use super::platform;
 use super::rng::Rng;
+use super::site::Site;
 use crate::oracle::subject::{Constructed, Counter, Deferred, Identity};
 use crate::oracle::{Aside, Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::{
-    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, Form, RawCache, RawPrefilled, SlabFlags,
-    Stat,
+    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, CacheStorage, Error, Form, RawCache,
+    RawPrefilled, SlabFlags, Stat,
 };
 use std::ptr::NonNull;
 
@@ -103,8 +106,14 @@ impl Field for HaybarnField {
             _ => args,
         };
         let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(no_cache)?;
-        let align = cache.info().align.max(spec.align);
-        Ok(Box::new(HaybarnCache { cache, name, size: spec.size, align, counts_hits: spec.count_hits, construction }))
+        Ok(Box::new(HaybarnCache::of(cache, name, spec, construction, None)))
+    }
+
+    fn site(&self, label: &str, spec: CacheSpec) -> Box<dyn Site> {
+        let name = format!("stress-{label}-{}-{}", spec.size, self.made.fetch_add(1));
+        Box::new(HaybarnSite::new(self.arena, name, spec, |cache, name, spec, storage| {
+            Box::new(HaybarnCache::of(cache, name, spec, None, Some(storage)))
+        }))
     }
 
     fn enter(&self, thread: u32) {
@@ -129,9 +138,22 @@ struct HaybarnCache {
     align: usize,
     counts_hits: bool,
     construction: Option<Construction>,
+    /// Where it lies, if that was chosen beforehand.
+    storage: Option<&'static CacheStorage>,
 }
 
 impl HaybarnCache {
+    fn of(
+        cache: RawCache,
+        name: String,
+        spec: CacheSpec,
+        construction: Option<Construction>,
+        storage: Option<&'static CacheStorage>,
+    ) -> Self {
+        let align = cache.info().align.max(spec.align);
+        Self { cache, name, size: spec.size, align, counts_hits: spec.count_hits, construction, storage }
+    }
+
     /// The kernel specification's conservation identities, as far as the cache's counters reach.
     fn identities(&self, stats: &CacheStats) -> Vec<Identity> {
         let net = |come: &[Stat], gone: &[Stat]| {
@@ -233,7 +255,7 @@ impl Subject for HaybarnCache {
         let queued = self.construction.as_ref().map_or(0, Construction::queued);
         let counters = Counters::read(|counter| match counter {
             Counter::QueuedFree => queued + stats.get(Stat::FreeQueued),
-            _ => stats.get(stat(counter)),
+            _ => stat(counter).map_or(0, |stat| stats.get(stat)),
         });
         Census { objects: stats.objects, slabs: stats.slabs, identities: self.identities(&stats), hits, counters }
     }
@@ -257,7 +279,8 @@ impl Subject for HaybarnCache {
     unsafe fn destroy(&self) -> Result<(), String> {
         // SAFETY: the caller's promise is the callee's condition; the parts are the cache's alone.
         unsafe {
-            self.cache.destroy().map_err(|error| error.to_string())?;
+            let ended = self.storage.map_or_else(|| self.cache.destroy(), |storage| storage.destroy());
+            ended.map_err(|error| error.to_string())?;
             self.construction.as_ref().map_or(Ok(()), |construction| construction.end())
         }
     }
@@ -299,9 +322,9 @@ impl Deferred for HaybarnCache {
     }
 }
 
-/// The core's counter behind a counter of the report.
-fn stat(counter: Counter) -> Stat {
-    match counter {
+/// The core's counter behind a counter of the report; none behind those that a scenario counts itself.
+fn stat(counter: Counter) -> Option<Stat> {
+    Some(match counter {
         Counter::Refill => Stat::SheafRefill,
         Counter::Flush => Stat::SheafFlush,
         Counter::BarnGet => Stat::BarnGet,
@@ -324,5 +347,6 @@ fn stat(counter: Counter) -> Stat {
         Counter::RcuSheaf => Stat::FreeRcuSheaf,
         Counter::RcuLoose => Stat::FreeRcuSheafFail,
         Counter::RcuDone => Stat::FreeRcuDone,
-    }
+        _ => return None,
+    })
 }

@@ -15,12 +15,15 @@ mod deferred;
 mod field;
 mod fork;
 mod haybarn_field;
+mod haybarn_site;
 mod held;
 mod injector;
 mod live;
 mod needs;
+mod no_cache;
 mod pace;
 mod platform;
+mod prealloc;
 mod prefill;
 mod rcu;
 mod remote;
@@ -29,18 +32,21 @@ mod rng;
 mod run;
 mod scenario;
 mod shrink_under_load;
+mod site;
 mod table;
 mod typesafe;
 mod worker;
 
-pub use field::{CacheSpec, Field, NoCache};
+pub use field::{CacheSpec, Field};
 pub use haybarn_field::{FieldError, HaybarnField};
 pub use held::Held;
 pub use needs::Needs;
+pub use no_cache::NoCache;
 pub use report::Report;
 pub use rng::Rng;
 pub use run::{Limits, Run};
 pub use scenario::{Scenario, Setup, Work};
+pub use site::{Owner, Setting, Site};
 pub use typesafe::WITHOUT_RECHECK as TYPESAFE_WITHOUT_RECHECK;
 pub use worker::Worker;
 
@@ -57,6 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
     rcu::SCENARIO,
     fork::SCENARIO,
     prefill::SCENARIO,
+    prealloc::SCENARIO,
 ];
 
 /// The scenario of that name.

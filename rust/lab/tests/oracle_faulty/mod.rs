@@ -1,12 +1,14 @@
 //! A small honest allocator, and the ways in which it can be made to break a rule.
 
 mod later;
+mod site;
 
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::rcu::Cookie;
 use haybarn_lab::oracle::subject::{Deferred, Identity};
 use haybarn_lab::oracle::{Aside, Census, Subject};
-use haybarn_lab::stress::{CacheSpec, Field, NoCache};
+use haybarn_lab::stress::{CacheSpec, Field, NoCache, Site};
+use site::FaultySite;
 use std::collections::{BTreeMap, HashSet};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,6 +36,10 @@ pub enum Fault {
     PromisesTooMuch,
     SetsTooFewAside,
     FreesTooEarly,
+    SetsUpTwice,
+    ReusesReadStorage,
+    DropsTheOwner,
+    KeepsTheOwner,
 }
 
 /// Makes caches with one fault.
@@ -48,10 +54,12 @@ impl Field for FaultyField {
         if self.0 == Fault::CannotBeMade {
             return Err(NoCache::Refused("no cache today".into()));
         }
-        let align = spec.align.max(8);
-        let stride = spec.size.next_multiple_of(align);
-        let name = format!("{label}-{}", spec.size);
-        Ok(Box::new(Faulty { fault: self.0, name, size: spec.size, align, stride, state: Mutex::default() }))
+        Ok(Box::new(Faulty::new(self.0, label, spec)))
+    }
+
+    fn site(&self, label: &str, spec: CacheSpec) -> Box<dyn Site> {
+        let (fault, label) = (self.0, label.to_owned());
+        Box::new(FaultySite::new(fault, move || Faulty::new(fault, &label, spec)))
     }
 
     fn enter(&self, _thread: u32) {}
@@ -110,6 +118,13 @@ fn region(bytes: usize) -> usize {
 }
 
 impl Faulty {
+    fn new(fault: Fault, label: &str, spec: CacheSpec) -> Self {
+        let align = spec.align.max(8);
+        let stride = spec.size.next_multiple_of(align);
+        let name = format!("{label}-{}", spec.size);
+        Self { fault, name, size: spec.size, align, stride, state: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
