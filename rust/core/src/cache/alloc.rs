@@ -140,12 +140,12 @@ impl At<'_> {
                 self.cpu = backend.cpu();
                 continue;
             }
-            return match self.barn_full(self.home()) {
-                Some(full) => {
-                    self.bump(Stat::BarnGet, 1);
-                    Ok(self.take_from_full(full, pair))
+            return match self.two_full(self.home()) {
+                [Some(full), second] => {
+                    self.bump(Stat::BarnGet, 1 + u64::from(second.is_some()));
+                    Ok(self.take_from_full(full, second, pair))
                 }
-                None => {
+                [None, _] => {
                     self.bump(Stat::BarnGetFail, 1);
                     // A handler takes the one object that it needs from its slab.
                     if self.nolock { Ok(None) } else { self.refill(pair) }
@@ -155,20 +155,24 @@ impl At<'_> {
         Ok(None)
     }
 
-    /// Takes an object from a full sheaf and installs the rest in place of the empty main.
-    fn take_from_full(&self, mut full: Sheaf, pair: Pair) -> Option<Found> {
-        let Some(object) = full.pop() else {
-            self.put_in_barn(self.home(), full);
-            return None;
-        };
-        let new = Pair { main: full.cursor(), spare: pair.spare };
-        // SAFETY: the sheaf is ours, and the pair was read from this CPU's slot.
-        if unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) } {
-            self.put_in_barn(self.home(), self.sheaf_at(pair.main));
+    /// Takes an object from a full sheaf and installs the rest in place of the empty main, and a second one, if the barn had it, in
+    /// place of the spare, which is empty or not there.
+    fn take_from_full(&self, mut full: Sheaf, second: Option<Sheaf>, pair: Pair) -> Option<Found> {
+        let node = self.home();
+        let object = full.pop();
+        let new = Pair { main: full.cursor(), spare: second.as_ref().map_or(pair.spare, Sheaf::cursor) };
+        // SAFETY: the sheaves are ours, and the pair was read from this CPU's slot.
+        if object.is_some() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) } {
+            let main = self.sheaf_at(pair.main);
+            match (second.is_some() && !pair.spare.is_null()).then(|| self.sheaf_at(pair.spare)) {
+                Some(spare) => self.put_two_empty(node, [main, spare]),
+                None => self.put_in_barn(node, main),
+            }
         } else {
-            self.put_in_barn(self.home(), full);
+            self.put_in_barn(node, full);
+            second.into_iter().for_each(|second| self.put_in_barn(node, second));
         }
-        Some((object, Level::Barn))
+        Some((object?, Level::Barn))
     }
 
     /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.

@@ -60,6 +60,12 @@ impl At<'_> {
         barn.get_full(self.cache.form(), &self.links()).map(|index| self.saved_sheaf(index))
     }
 
+    /// Up to two full sheaves from a node's barn.
+    pub fn two_full(&self, node: NodeId) -> [Option<Sheaf>; 2] {
+        let got = self.cache.barn(node).get_two_full(self.cache.form(), &self.links());
+        got.map(|index| index.map(|index| self.saved_sheaf(index)))
+    }
+
     /// Objects in a node's barn; exact when quiet.
     pub fn barn_objects(&self, node: NodeId) -> u64 {
         let mut objects = 0;
@@ -107,6 +113,12 @@ impl At<'_> {
         } else {
             barn.put_full(self.cache.form(), &self.links(), index);
         }
+    }
+
+    /// Puts two empty sheaves in a node's barn.
+    pub fn put_two_empty(&self, node: NodeId, sheaves: [Sheaf; 2]) {
+        let two = sheaves.map(|sheaf| self.index_of(sheaf.save(self.cache.shape)));
+        self.cache.barn(node).put_two_empty(self.cache.form(), &self.links(), two);
     }
 
     /// Takes up to `need` objects from a node's partial slabs.

@@ -54,6 +54,19 @@ impl Barn {
         self.full.pop(form, links)
     }
 
+    /// Takes up to two full sheaves, by one swap.
+    pub fn get_two_full(&self, form: Form, links: &impl Links) -> [Option<Index>; 2] {
+        let mut out = [0; 2];
+        let got = self.full.pop_batch(form, links, &mut out);
+        [(got > 0).then_some(out[0]), (got > 1).then_some(out[1])]
+    }
+
+    /// Puts two empty sheaves away, by one swap.
+    pub fn put_two_empty(&self, form: Form, links: &impl Links, sheaves: [Index; 2]) {
+        TaggedStack::chain(links, sheaves[0], sheaves[1]);
+        self.empty.push_chain(form, links, sheaves[0], sheaves[1], 2);
+    }
+
     /// Puts an empty sheaf away, without limit: whoever has one must be able to get rid of it.
     pub fn put_empty(&self, form: Form, links: &impl Links, sheaf: Index) {
         self.empty.push(form, links, sheaf);

@@ -50,6 +50,14 @@ impl World {
         Some(sheaf)
     }
 
+    fn get_two_full(&self) -> [Option<Index>; 2] {
+        let sheaves = self.barn.get_two_full(FORM, self);
+        for sheaf in sheaves.into_iter().flatten() {
+            assert_eq!(self.levels[sheaf as usize].replace(0), 4, "an empty sheaf among the full ones");
+        }
+        sheaves
+    }
+
     fn get_empty(&self) -> Option<Index> {
         let sheaf = self.barn.get_empty(FORM, self)?;
         assert_eq!(self.levels[sheaf as usize].replace(4), 0, "a full sheaf among the empty ones");
@@ -70,6 +78,25 @@ fn allocates(world: &World) -> Vec<Index> {
     let Some(sheaf) = world.get_full() else { return vec![] };
     world.put(sheaf, 0);
     vec![]
+}
+
+/// An allocation that found main and spare empty: full sheaves out, as many empty ones in.
+fn allocates_two(world: &World) -> Vec<Index> {
+    match world.get_two_full() {
+        [Some(first), Some(second)] => {
+            [first, second].iter().for_each(|&sheaf| world.levels[sheaf as usize].set(0));
+            world.barn.put_two_empty(FORM, world, [first, second]);
+        }
+        [Some(sheaf), None] => world.put(sheaf, 0),
+        _ => {}
+    }
+    vec![]
+}
+
+/// Sheaf 3 comes to the barn full, then two are taken.
+fn puts_and_allocates_two(world: &World) -> Vec<Index> {
+    world.put(3, 4);
+    allocates_two(world)
 }
 
 fn keeps_and_allocates(world: &World) -> Vec<Index> {
@@ -124,6 +151,12 @@ fn loom_barn_full_and_empty_change_hands() {
 #[test]
 fn loom_barn_allocations_meet() {
     model(None, [keeps_and_allocates, allocates]);
+}
+
+#[test]
+fn loom_barn_two_at_a_time() {
+    model(None, [puts_and_allocates_two, allocates]);
+    model(Some(3), [frees, allocates_two, allocates_two]);
 }
 
 #[test]

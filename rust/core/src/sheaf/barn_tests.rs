@@ -22,6 +22,12 @@ fn full_and_empty_sheaves_are_two_stacks() {
         let mut seen = vec![];
         barn.visit_full(form, &links, |sheaf| seen.push(sheaf));
         assert_eq!((barn.full(form), barn.empty(form), seen), (2, 1, vec![2, 1]));
+        assert_eq!(barn.get_two_full(form, &links), [Some(2), Some(1)]);
+        assert_eq!(barn.get_two_full(form, &links), [None, None]);
+        barn.put_two_empty(form, &links, [2, 4]);
+        assert_eq!([(); 2].map(|()| barn.get_empty(form, &links)), [Some(2), Some(4)]);
+        barn.put_full(form, &links, 1);
+        barn.put_full(form, &links, 2);
         assert_eq!([(); 3].map(|()| barn.get_full(form, &links)), [Some(2), Some(1), None]);
         assert_eq!([(); 2].map(|()| barn.get_empty(form, &links)), [Some(3), None]);
     }

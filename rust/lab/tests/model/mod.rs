@@ -115,6 +115,11 @@ impl Model {
             self.nodes[node].empty += 1;
             self.cpus[cpu].main = full;
             self.count(Stat::BarnGet, 1);
+            if let Some(second) = self.nodes[node].full.pop() {
+                self.nodes[node].empty += usize::from(self.cpus[cpu].spare.is_some());
+                self.cpus[cpu].spare = Some(second);
+                self.count(Stat::BarnGet, 1);
+            }
             return (self.cpus[cpu].main.pop().unwrap(), Level::Barn);
         }
         self.count(Stat::BarnGetFail, 1);
