@@ -168,7 +168,10 @@ def test_statistics_have_every_counter_and_the_sums(cache):
 
 
 def test_hits_are_counted_unless_told_not_to():
-    counted, not_counted = KmemCache("counted", 64), KmemCache("uncounted", 64, count_hits=False)
+    counted, not_counted = (
+        KmemCache("counted", 64, flags=SlabFlags.NO_MERGE),
+        KmemCache("uncounted", 64, count_hits=False),
+    )
     for cache in (counted, not_counted):
         for _ in range(1000):
             cache.alloc().free()

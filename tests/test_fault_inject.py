@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import haybarn
-from haybarn import BadArgumentError, KmemCache, OutOfMemoryError, fault_inject
+from haybarn import BadArgumentError, KmemCache, OutOfMemoryError, SlabFlags, fault_inject
 from haybarn.fault_inject import fail_page_alloc, fail_slab
 
 NUMBERS = itertools.count()
@@ -21,8 +21,8 @@ MANY = 1000
 
 @pytest.fixture
 def cache():
-    """A cache that must be whole and empty at the end."""
-    cache = KmemCache(f"fault-{next(NUMBERS)}", 64)
+    """A cache with slabs of its own, which must be whole and empty at the end."""
+    cache = KmemCache(f"fault-{next(NUMBERS)}", 64, flags=SlabFlags.NO_MERGE)
     yield cache
     assert fault_inject.active_faults() == []
     cache.validate()

@@ -49,7 +49,7 @@ pub enum Error {
         live: u64,
         /// How many prefilled sheaves are out; what is in them is not live.
         prefilled: u64,
-        /// The first of them, at most 64.
+        /// The first of them, at most 64; none where others share the cache's slabs, in which nobody can tell them apart.
         sample: Vec<LiveObject>,
     },
     /// A prefilled sheaf has no object left.
@@ -179,8 +179,11 @@ fn of(cache: &str) -> String {
 }
 
 fn still(live: u64, prefilled: u64, sample: &[LiveObject]) -> String {
-    let first = sample.first().map_or(0, |object| object.address);
-    let objects = format!("{live} live object(s), the first at {first:#x}");
+    let first = match sample.first() {
+        Some(object) => format!(", the first at {:#x}", object.address),
+        None => String::new(),
+    };
+    let objects = format!("{live} live object(s){first}");
     let sheaves = format!("{prefilled} prefilled sheaf/sheaves out");
     match (live, prefilled) {
         (_, 0) => objects,

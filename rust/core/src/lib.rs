@@ -38,9 +38,9 @@ pub mod sysfs;
 #[cfg(not(loom))]
 pub use cache::{
     AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheName, CacheStats, CacheStorage,
-    CtorBox, CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache, Level, NodeObjects, NodeStats, ObjIndex,
-    Owned, Owner, Pinned, Prefilled, RawCache, RawPrefilled, Retain, StaticArgs, StaticBox, StaticCache,
-    StaticPrefilled, TypesafeBox, TypesafeCache, failing_source, kfree_rcu, take_ctor_error,
+    CountedBox, CountedCache, CtorBox, CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache, Level,
+    NodeObjects, NodeStats, ObjIndex, Owned, Owner, Pinned, Prefilled, RawCache, RawPrefilled, Retain, StaticArgs,
+    StaticBox, StaticCache, StaticPrefilled, TypesafeBox, TypesafeCache, failing_source, kfree_rcu, take_ctor_error,
 };
 #[cfg(not(loom))]
 pub use error::{Error, LiveObject};

@@ -5,7 +5,9 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use haybarn::{AllocFlags, Arena, CacheArgs, CacheInfo, CacheStats, DtorMode, Error, RawCache, SlabFlags, Stat};
+use haybarn::{
+    AllocFlags, Arena, CacheArgs, CacheInfo, CacheName, CacheStats, DtorMode, Error, RawCache, SlabFlags, Stat,
+};
 use pyo3::prelude::*;
 
 use crate::errors::{self, Kind};
@@ -20,6 +22,8 @@ pub(crate) struct KmemCache {
     pub(crate) name: String,
     /// What does not change.
     pub(crate) info: CacheInfo,
+    /// Whether the hits of the core's inlined paths are wanted, and counted here.
+    counts_hits: bool,
     /// Bytes that an object's buffer shows.
     pub(crate) object_size: usize,
     /// Bytes that an object takes in its slab.
@@ -28,22 +32,29 @@ pub(crate) struct KmemCache {
     pub(crate) reserved: usize,
 }
 
+/// What a cache shares its slabs with.
+pub(crate) struct Sharing {
+    /// The primary's name.
+    pub(crate) primary: String,
+    /// Objects allocated and freed by all who share them, or did.
+    pub(crate) calls: (u64, u64),
+}
+
 /// A cache's counters and sums at one moment; exact when the cache is quiet.
 pub(crate) struct Stats {
-    hits: Option<(u64, u64)>,
+    /// Of this name: objects allocated, freed, and live.
+    pub(crate) own: (u64, u64, u64),
+    /// The name of the primary, which `core` belongs to.
+    pub(crate) primary: String,
+    /// Objects allocated and freed by all who share the slabs, if hits are wanted and the core does not count them.
+    pub(crate) calls: Option<(u64, u64)>,
     pub(crate) core: CacheStats,
 }
 
 impl Stats {
     /// A counter, summed over the CPUs.
     pub(crate) fn get(&self, stat: Stat) -> u64 {
-        let counted = self.core.get(stat);
-        // Every object comes or goes either way, so that what did not take the slow path was a hit.
-        match (stat, self.hits) {
-            (Stat::AllocFastpath, Some((allocs, _))) => allocs.saturating_sub(self.core.get(Stat::AllocSlowpath)),
-            (Stat::FreeFastpath, Some((_, frees))) => frees.saturating_sub(self.core.get(Stat::FreeSlowpath)),
-            _ => counted,
-        }
+        self.calls.and_then(|calls| self.core.hits(stat, calls)).unwrap_or_else(|| self.core.get(stat))
     }
 }
 
@@ -64,12 +75,13 @@ impl KmemCache {
             calm.private_bytes = if lifetimes.constructs() { Lifetimes::PRIVATE_BYTES } else { 0 };
         }
         let arena = Arena::global()?;
-        let raw = RawCache::create(arena, name, size, &calm)?;
-        let mut info = raw.info();
+        let made = CacheName::create(arena, name, size, &calm)?;
+        let mut info = made.info();
         info.flags |= args.flags;
         Ok(Self {
+            guarded: Guarded::new(made, serial, queue_end, lifetimes),
             // The core's own counting of hits costs more than the rest of its fast path; see `gate`.
-            guarded: Guarded::new(raw, serial, queue_end, args.count_hits && !info.counts_hits, lifetimes),
+            counts_hits: args.count_hits && !info.counts_hits,
             name: info.name.clone(),
             object_size: info.object_size,
             slab_size: info.slab_size,
@@ -79,13 +91,22 @@ impl KmemCache {
     }
 
     /// The statistics, with the hits of the core's inlined paths where they are counted here.
-    pub(crate) fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        Ok(self.with_hits(self.inside(py, |raw| py.detach(|| raw.stats()))?))
+    pub(crate) fn stats(&self, py: Python<'_>, sharing: &Sharing) -> PyResult<Stats> {
+        Ok(self.with_hits(self.inside(py, |raw| py.detach(|| raw.stats()))?, sharing))
     }
 
     /// What the core found, and the hits.
-    pub(crate) fn with_hits(&self, core: CacheStats) -> Stats {
-        Stats { hits: self.guarded.tally(), core }
+    pub(crate) fn with_hits(&self, core: CacheStats, sharing: &Sharing) -> Stats {
+        let (allocs, frees) = self.guarded.tally();
+        let calls = self.counts_hits.then_some(sharing.calls);
+        Stats { own: (allocs, frees, self.guarded.live()), primary: sharing.primary.clone(), calls, core }
+    }
+
+    /// Objects allocated and freed under this name, if what the core counts of them lacks the hits. That they are not wanted is
+    /// no reason where others share the slabs, who may want them.
+    pub(crate) fn uncounted_by_core(&self) -> Option<(u64, u64)> {
+        let wanted = self.counts_hits || (!self.info.counts_hits && self.guarded.name().is_shared());
+        wanted.then(|| self.guarded.tally())
     }
 
     /// Whether this may be done here: not in the cache's own callbacks.

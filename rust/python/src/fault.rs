@@ -48,7 +48,11 @@ impl FaultInjection {
         let started = match &self.kind {
             Kind::PageAlloc => fault::fail_page_alloc(attr),
             Kind::Slab(None) => py.detach(|| fault::fail_slab(None, attr)),
-            Kind::Slab(Some(cache)) => cache.get().inside(py, |raw| py.detach(|| fault::fail_slab(Some(raw), attr)))?,
+            Kind::Slab(Some(cache)) => {
+                let cache = cache.get();
+                let begun = cache.inside(py, |raw| py.detach(|| fault::fail_slab(Some(raw), attr)))?;
+                begun.map_err(|error| error.of_cache(&cache.name))
+            }
         };
         started.map_err(|error| errors::from_core(py, error))
     }

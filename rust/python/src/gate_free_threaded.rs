@@ -7,6 +7,9 @@ use haybarn::sync::Published;
 
 use super::Does;
 
+/// Where the counts wrap.
+pub(super) const LARGEST_TALLY: u64 = u64::MAX;
+
 /// See the module.
 pub(super) struct Words(Turnstile);
 

@@ -18,6 +18,8 @@ const CALL: u64 = FLAGS + 1;
 const CALLS: u64 = 0xffff * CALL;
 /// One object; counts wrap without touching the rest of the word.
 const OBJECT: u64 = CALL << 16;
+/// Where the counts wrap.
+pub(super) const LARGEST_TALLY: u64 = u64::MAX / OBJECT;
 const OBJECTS_AT: u32 = OBJECT.trailing_zeros();
 
 /// See the module.

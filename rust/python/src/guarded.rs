@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haybarn::sync::Published;
-use haybarn::{AllocFlags, CtorError, RawCache, SlabFlags};
+use haybarn::{AllocFlags, CacheName, CtorError, RawCache, SlabFlags};
 use pyo3::Python;
 
 use crate::addresses::Addresses;
@@ -42,6 +42,8 @@ pub(crate) type QueueEnd = fn(Python<'_>, u64);
 
 /// A core cache and its gate.
 pub(crate) struct Guarded {
+    name: CacheName,
+    /// The name's, which others may share.
     raw: RawCache,
     gate: Gate,
     /// Its key in the registry.
@@ -50,8 +52,8 @@ pub(crate) struct Guarded {
     queue_end: QueueEnd,
     /// Whether its slabs go after a grace period only.
     type_safe: bool,
-    /// Whether `tally` is wanted.
-    counted: bool,
+    /// Prefilled sheaves of this name that are out; changed inside the gate.
+    lent: Published,
     /// 1 once the core cache has been destroyed; set before the gate opens again.
     destroyed: Published,
     /// Objects that were live and sheaves that were out when a destroyer was last refused, less those that came back since by
@@ -62,22 +64,18 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Takes the core cache over; nobody else may destroy it.
-    pub(crate) fn new(
-        raw: RawCache,
-        serial: u64,
-        queue_end: QueueEnd,
-        count: bool,
-        lifetimes: Option<Arc<Lifetimes>>,
-    ) -> Self {
+    /// Takes the core cache's name over; nobody else may destroy it.
+    pub(crate) fn new(name: CacheName, serial: u64, queue_end: QueueEnd, lifetimes: Option<Arc<Lifetimes>>) -> Self {
         let zero = || Published::new(0);
         Self {
-            raw,
+            // SAFETY: used inside the gate only, and no more once `destroyed` is set.
+            raw: unsafe { name.raw() },
             gate: Gate::new(lifetimes.is_some()),
             serial,
             queue_end,
-            type_safe: raw.info().flags.contains(SlabFlags::TYPESAFE_BY_RCU),
-            counted: count,
+            type_safe: name.flags().contains(SlabFlags::TYPESAFE_BY_RCU),
+            lent: zero(),
+            name,
             destroyed: zero(),
             left: zero(),
             lifetimes,
@@ -253,9 +251,19 @@ impl Guarded {
         filled
     }
 
-    /// Objects allocated and freed by Python so far, if they are counted.
-    pub(crate) fn tally(&self) -> Option<(u64, u64)> {
-        self.counted.then(|| self.gate.tally())
+    /// The core cache's name.
+    pub(crate) fn name(&self) -> &CacheName {
+        &self.name
+    }
+
+    /// Objects allocated and freed under this name so far. One that was given to `free_rcu` is freed.
+    pub(crate) fn tally(&self) -> (u64, u64) {
+        self.gate.tally()
+    }
+
+    /// Objects of this name that are live; exact when it is quiet.
+    pub(crate) fn live(&self) -> u64 {
+        self.gate.live()
     }
 
     /// Runs `call` with the core cache, which is not destroyed meanwhile; waits (detached) while a destroyer is at work.

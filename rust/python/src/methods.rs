@@ -160,10 +160,26 @@ impl KmemCache {
         PrefilledSheaf::new(this, n)
     }
 
-    /// The counters and `objects`, `total_objects`, `slabs`, `partial`.
+    /// The statistics as a dict. `allocated`, `freed` and `objects` (live) count what was done under this name; all else is of
+    /// the slabs, which belong to the cache that `primary` names and to those that share them with it.
     #[pyo3(name = "stats")]
     fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        report::stats(py, &self.stats(py)?)
+        report::stats(py, &self.stats(py, &registry::sharing_of(py, self)?)?)
+    }
+
+    /// The name of the cache that the slabs belong to: its own, or that of the oldest one that it shares them with; None once
+    /// it is destroyed.
+    ///
+    /// Thread-safe. As the kernel's primary caches: see docs/merging.md.
+    #[getter]
+    fn primary(&self) -> Option<String> {
+        self.guarded.name().primary()
+    }
+
+    /// The names of the other caches that share its slabs, oldest first; a tuple. Thread-safe.
+    #[getter]
+    fn aliases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.guarded.name().aliases())
     }
 
     /// Gives wholly free slabs back; how many.

@@ -1,12 +1,15 @@
 //! The caches that Python made, by number of creation, weakly held.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+
+use haybarn::Arena;
 use haybarn::sync::Published;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
-use crate::cache::KmemCache;
+use crate::cache::{KmemCache, Sharing};
 use crate::{object, rcu};
 
 /// A Python dict, because the interpreter keeps those whole across threads and `fork`.
@@ -68,6 +71,40 @@ pub(crate) fn living(py: Python<'_>) -> PyResult<Vec<Bound<'_, KmemCache>>> {
     }
     found.sort_by_key(|cache| cache.get().guarded.serial());
     Ok(found)
+}
+
+/// What the caches of `living` share, by storage.
+pub(crate) fn sharing(arena: &'static Arena, living: &[Bound<'_, KmemCache>]) -> HashMap<usize, Sharing> {
+    let mut found = HashMap::new();
+    for name in arena.names() {
+        // The first is the primary.
+        let of_storage = || Sharing { primary: name.name().to_owned(), calls: name.departed_calls() };
+        found.entry(name.storage_id()).or_insert_with(of_storage);
+    }
+    for cache in living {
+        let guarded = &cache.get().guarded;
+        let (allocs, frees) = guarded.tally();
+        if let Some(sharing) = found.get_mut(&guarded.name().storage_id()) {
+            sharing.calls = (sharing.calls.0 + allocs, sharing.calls.1 + frees);
+        }
+    }
+    found
+}
+
+/// The same of one cache.
+pub(crate) fn sharing_of(py: Python<'_>, cache: &KmemCache) -> PyResult<Sharing> {
+    let name = cache.guarded.name();
+    let mut calls = name.departed_calls();
+    let mut add = |(allocs, frees): (u64, u64)| calls = (calls.0 + allocs, calls.1 + frees);
+    if name.is_shared() {
+        let living = living(py)?;
+        let sharing = living.iter().map(|other| &other.get().guarded);
+        let sharing = sharing.filter(|other| other.name().storage_id() == name.storage_id());
+        sharing.for_each(|other| add(other.tally()));
+    } else {
+        add(cache.guarded.tally());
+    }
+    Ok(Sharing { primary: name.primary().unwrap_or_else(|| cache.name.clone()), calls })
 }
 
 /// Run by `os.fork` in the child: threads that were inside a cache are not there any more.

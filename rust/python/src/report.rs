@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use haybarn::{Arena, CacheStats, Stat, sysfs};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
@@ -15,7 +16,6 @@ use crate::{errors, fault, registry};
 type Sum = (&'static str, fn(&CacheStats) -> u64);
 
 const SUMS: &[Sum] = &[
-    ("objects", |stats| stats.objects),
     ("rcu_pending", |stats| stats.rcu_pending),
     ("total_objects", |stats| stats.total_objects),
     ("slabs", |stats| stats.slabs),
@@ -43,6 +43,11 @@ pub(crate) fn stats<'py>(py: Python<'py>, found: &Stats) -> PyResult<Bound<'py, 
     for (key, value) in keys(py).iter().zip(counters.chain(sums)) {
         dict.set_item(key.bind(py), value)?;
     }
+    let (allocated, freed, live) = found.own;
+    dict.set_item(intern!(py, "primary"), &found.primary)?;
+    dict.set_item(intern!(py, "allocated"), allocated)?;
+    dict.set_item(intern!(py, "freed"), freed)?;
+    dict.set_item(intern!(py, "objects"), live)?;
     Ok(dict)
 }
 
@@ -65,11 +70,14 @@ pub(crate) fn all_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let mut all: HashMap<String, CacheStats> =
         py.detach(|| sysfs::stats(arena).into_iter().map(|(name, stats)| (name.name().to_owned(), stats)).collect());
     let dict = PyDict::new(py);
+    let shared = registry::sharing(arena, &living);
     for cache in living {
         // One that is destroyed meanwhile is simply not there any more.
         let cache = cache.get();
-        if let Some(core) = all.remove(&cache.name).filter(|_| !cache.guarded.is_destroyed()) {
-            dict.set_item(&cache.name, stats(py, &cache.with_hits(core))?)?;
+        let sharing = shared.get(&cache.guarded.name().storage_id());
+        let core = all.remove(&cache.name).filter(|_| !cache.guarded.is_destroyed());
+        if let (Some(core), Some(sharing)) = (core, sharing) {
+            dict.set_item(&cache.name, stats(py, &cache.with_hits(core, sharing))?)?;
         }
     }
     Ok(dict)

@@ -43,7 +43,7 @@ struct Tallies(Vec<(String, Outside)>);
 impl Tallies {
     fn all(py: Python<'_>) -> PyResult<Self> {
         let count = |cache: &Bound<'_, KmemCache>| {
-            let (allocs, frees) = cache.get().guarded.tally()?;
+            let (allocs, frees) = cache.get().uncounted_by_core()?;
             Some((cache.get().name.clone(), Outside { allocs, frees }))
         };
         Ok(Self(registry::living(py)?.iter().filter_map(count).collect()))

@@ -3,7 +3,7 @@
 
 use crate::percpu::BackendKind;
 use crate::slab::flags::SlabFlags;
-use crate::sync::Published;
+use crate::sync::{Counter, Published};
 use core::any::Any;
 use std::sync::Arc;
 
@@ -36,6 +36,23 @@ pub struct CacheInfo {
     pub backend: BackendKind,
 }
 
+/// Objects that were allocated and freed under a name, or several.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    pub allocs: Counter,
+    pub frees: Counter,
+}
+
+impl Calls {
+    pub const fn new() -> Self {
+        Self { allocs: Counter::new(), frees: Counter::new() }
+    }
+
+    pub fn get(&self) -> (u64, u64) {
+        (self.allocs.get(), self.frees.get())
+    }
+}
+
 /// A name, as its arena's registry has it.
 pub(super) struct Named {
     pub info: CacheInfo,
@@ -44,6 +61,8 @@ pub(super) struct Named {
     pub hidden: bool,
     /// Address of the storage's slot of CPU 0.
     pub slots: usize,
+    /// By those of its users who count.
+    pub calls: Calls,
     /// 1 once it has been taken out of the registry.
     pub gone: Published,
     /// What is to be done with the last clone of the name: frees its storage, where its address was chosen beforehand.
@@ -55,7 +74,8 @@ pub(super) struct Named {
 
 impl Named {
     pub fn new(info: CacheInfo, slots: usize) -> Self {
-        Self { info, slots, usercopy: None, hidden: false, gone: Published::new(0), keeper: None, owner: None }
+        let (usercopy, keeper, owner) = (None, None, None);
+        Self { info, slots, usercopy, hidden: false, calls: Calls::new(), gone: Published::new(0), keeper, owner }
     }
 
     pub fn is_living(&self) -> bool {

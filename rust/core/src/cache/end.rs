@@ -4,6 +4,7 @@ use super::callbacks;
 use super::create::bad;
 use super::names::CacheName;
 use super::raw::RawCache;
+use super::registry::{Entry, Registry};
 use super::shrink;
 use crate::error::Error;
 use crate::os;
@@ -20,28 +21,62 @@ impl CacheName {
     /// Nobody uses a handle that came from [`CacheName::raw`] of this name during the call, nor after its success; nor an
     /// object taken through it, unless the other names' users know of it.
     pub unsafe fn destroy(&self) -> Result<(), Error> {
-        let slots = self.named.slots;
+        // SAFETY: the caller's word. Whether there are others may change in between.
+        while unsafe { !self.leave()? && !self.end_storage()? } {}
+        Ok(())
+    }
+
+    /// The first half of [`CacheName::destroy`]: ends the name if others have the storage too; false: it is the last one, and
+    /// nothing has happened. What it counted is the storage's from now on. Waits for nobody.
+    ///
+    /// # Errors
+    /// [`Error::Destroyed`].
+    ///
+    /// # Safety
+    /// As [`CacheName::destroy`].
+    pub unsafe fn leave(&self) -> Result<bool, Error> {
+        // SAFETY: the caller's word.
+        unsafe { self.leave_with(0, 0) }
+    }
+
+    /// [`CacheName::leave`] with objects that were allocated and freed under the name and counted elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Destroyed`].
+    ///
+    /// # Safety
+    /// As [`CacheName::destroy`].
+    #[doc(hidden)]
+    pub unsafe fn leave_with(&self, allocs: u64, frees: u64) -> Result<bool, Error> {
         let mut registry = self.arena.registry();
-        let is_dying = registry.caches.iter().any(|entry| entry.slots == slots && entry.is_dying());
-        if !self.is_living() || is_dying {
-            return Err(Error::Destroyed { cache: self.name().to_owned() });
+        self.check_living(&registry)?;
+        if !self.has_others(&registry) {
+            return Ok(false);
         }
-        if self.is_hidden() {
-            return Err(bad(
-                self.name(),
-                "cache",
-                self.name(),
-                "a name that somebody made: this one goes with the last of those",
-            ));
+        let departed = &self.storage().header().departed;
+        departed.allocs.add(self.named.calls.allocs.get().wrapping_add(allocs));
+        departed.frees.add(self.named.calls.frees.get().wrapping_add(frees));
+        let gone = registry.remove_names(|name| self.is(name));
+        drop(registry);
+        drop(gone);
+        Ok(true)
+    }
+
+    /// The second half of [`CacheName::destroy`]: ends the storage if this is its last name; false: it is not, and nothing has
+    /// happened.
+    ///
+    /// # Errors
+    /// Those of [`RawCache::destroy`]; the name then stays as it is.
+    ///
+    /// # Safety
+    /// As [`CacheName::destroy`].
+    pub unsafe fn end_storage(&self) -> Result<bool, Error> {
+        let (storage, slots) = (self.storage(), self.named.slots);
+        let mut registry = self.arena.registry();
+        self.check_living(&registry)?;
+        if self.has_others(&registry) {
+            return Ok(false);
         }
-        let others = registry.names_of(slots).any(|other| !self.is(other) && !other.hidden);
-        if others {
-            let gone = registry.remove_names(|name| self.is(name));
-            drop(registry);
-            drop(gone);
-            return Ok(());
-        }
-        let storage = self.storage();
         let cache = storage.header();
         callbacks::check_destroy(cache).map_err(|error| error.of_cache(self.name()))?;
         registry.set_dying(slots, true);
@@ -52,10 +87,26 @@ impl CacheName {
         // SAFETY: it was the last name; by the caller's word its users are gone, those of the others promised the same, no
         // new name joins a storage that is dying, and nobody has it pinned.
         let ended = unsafe { shrink::end(storage) };
-        ended.map_err(|error| {
+        ended.map(|()| true).map_err(|error| {
             self.arena.registry().set_dying(slots, false);
             error.of_cache(self.name())
         })
+    }
+
+    fn check_living(&self, registry: &Registry) -> Result<(), Error> {
+        let dying = |entry: &Entry| entry.slots == self.named.slots && entry.is_dying();
+        if !self.is_living() || registry.caches.iter().any(dying) {
+            return Err(Error::Destroyed { cache: self.name().to_owned() });
+        }
+        if self.is_hidden() {
+            let legal = "a name that somebody made: a hidden one goes with the last of those";
+            return Err(bad(self.name(), "cache", self.name(), legal));
+        }
+        Ok(())
+    }
+
+    fn has_others(&self, registry: &Registry) -> bool {
+        registry.names_of(self.named.slots).any(|other| !self.is(other) && !other.hidden)
     }
 }
 

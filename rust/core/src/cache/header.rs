@@ -6,6 +6,7 @@
 //! ```
 
 use super::arena::Arena;
+use super::attributes::Calls;
 use super::cleared::Cleared;
 use super::hooks::{DtorMode, Hooks};
 use super::rcu_lists::RcuLists;
@@ -63,6 +64,8 @@ pub(crate) struct Cache {
     pub dtor_mode: DtorMode,
     /// Bytes of the objects of its largest name, which ZERO clears.
     pub object_bytes: Counter,
+    /// What its names counted that have ended since.
+    pub departed: Calls,
     /// Who looks at the cache without having made it.
     pub pins: Reapers,
     /// Sheaves of `free_rcu`.
@@ -143,6 +146,7 @@ impl Cache {
             has_dtor: false,
             dtor_mode: DtorMode::Inline,
             object_bytes: Counter::new(),
+            departed: Calls::new(),
             pins: Reapers::new(),
             name: bytes,
             defers_death: flags.contains(SlabFlags::TYPESAFE_BY_RCU),

@@ -63,6 +63,18 @@ impl CacheStats {
         (out.saturating_sub(back), self.get(Stat::SheafPrefillObjects).saturating_sub(gone))
     }
 
+    /// A counter of hits in sheaves, from objects that were allocated and freed and that somebody else counted: each came or
+    /// went some way, so what took no other was a hit. `None` for the other counters.
+    #[must_use]
+    pub fn hits(&self, stat: Stat, (allocs, frees): (u64, u64)) -> Option<u64> {
+        let less = |all: u64, ways: &[Stat]| ways.iter().fold(all, |left, &way| left.saturating_sub(self.get(way)));
+        match stat {
+            Stat::AllocFastpath => Some(less(allocs, &[Stat::AllocSlowpath, Stat::AllocPrefilled])),
+            Stat::FreeFastpath => Some(less(frees, &[Stat::FreeSlowpath, Stat::FreeRcuSheaf, Stat::FreeRcuSheafFail])),
+            _ => None,
+        }
+    }
+
     /// How many CPUs there are figures for.
     #[must_use]
     pub fn cpus(&self) -> u32 {

@@ -24,6 +24,7 @@
 //! | `survey`, `cleared` | what a cache's slabs hold, counters set to zero |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
 //! | `storage` | the storage of caches whose address was chosen beforehand |
+//! | `counted` | a typed cache that counts its own calls |
 //! | `constructed` | caches of a Rust type whose values outlive their owners |
 
 mod alloc;
@@ -39,6 +40,7 @@ mod choose_nodes;
 mod cleared;
 mod construct;
 mod constructed;
+mod counted;
 mod create;
 mod end;
 mod environment;
@@ -87,6 +89,7 @@ pub use arena::{Arena, ArenaConfig, failing_source};
 pub use attributes::CacheInfo;
 pub use boxed::{Owned, Owner, kfree_rcu};
 pub use constructed::{AllocError, CtorBox, CtorCache};
+pub use counted::{CountedBox, CountedCache};
 pub use create::CacheArgs;
 pub use fixed::{StaticArgs, StaticBox, StaticCache};
 pub(crate) use header::Cache;

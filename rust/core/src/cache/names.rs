@@ -117,6 +117,31 @@ impl CacheName {
         self.named.owner.clone()
     }
 
+    /// Counts objects that were allocated and freed under this name, for [`CacheName::calls`]: for handles that count.
+    pub fn count(&self, allocs: u64, frees: u64) {
+        self.named.calls.allocs.add(allocs);
+        self.named.calls.frees.add(frees);
+    }
+
+    /// Objects allocated and freed under this name by those of its users who count: [`CountedCache`](crate::CountedCache).
+    /// The counters of the slots, [`RawCache::stats`], are those of all names of the storage together.
+    #[must_use]
+    pub fn calls(&self) -> (u64, u64) {
+        self.named.calls.get()
+    }
+
+    /// The same, of names of this storage that have ended; zeroes once the storage has.
+    #[must_use]
+    pub fn departed_calls(&self) -> (u64, u64) {
+        self.pin().map_or((0, 0), |storage| storage.header().departed.get())
+    }
+
+    /// Of living names: the same for those that share a storage, and for no others.
+    #[must_use]
+    pub fn storage_id(&self) -> usize {
+        self.named.slots
+    }
+
     /// Whether the name has not been destroyed.
     #[must_use]
     pub fn is_living(&self) -> bool {
@@ -144,6 +169,13 @@ impl CacheName {
     pub fn is_primary(&self) -> bool {
         let registry = self.arena.registry();
         self.is_living() && registry.names_of(self.named.slots).next().is_some_and(|primary| self.is(primary))
+    }
+
+    /// Whether others have the same storage.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        let registry = self.arena.registry();
+        self.is_living() && registry.names_of(self.named.slots).any(|other| !self.is(other) && !other.hidden)
     }
 
     /// The other names of the same storage, oldest first, without hidden ones. Empty once it is destroyed.

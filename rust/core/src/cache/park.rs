@@ -42,17 +42,13 @@ pub fn fail_slab(cache: Option<RawCache>, attr: FaultAttr) -> Result<FaultGuard,
 /// When the fault has begun, so that nobody comes to share the cache after the look.
 fn refuse_shared(cache: RawCache) -> Result<(), Error> {
     let registry = cache.arena().registry();
-    let mut names = registry.names_of(cache.address()).map(|name| name.info.name.clone());
-    let first = names.next().unwrap_or_default();
-    let others: Vec<_> = names.collect();
-    if others.is_empty() {
+    let names: Vec<_> = registry.names_of(cache.address()).map(|name| &*name.info.name).collect();
+    if names.len() < 2 {
         return Ok(());
     }
-    let legal = format!(
-        "a cache that shares its slabs with no other: create it with NO_MERGE; it shares them with {}",
-        others.join(", ")
-    );
-    Err(Error::BadArgument { cache: first.clone(), argument: "cache", value: first, legal })
+    let value = format!("one of {}, which share their slabs,", names.join(", "));
+    let legal = "a cache that shares its slabs with no other: create it with NO_MERGE".to_owned();
+    Err(Error::BadArgument { cache: names[0].to_owned(), argument: "cache", value, legal })
 }
 
 /// A fault that is on.

@@ -57,19 +57,15 @@ impl<'c> Look<'c> {
         self.survey.get_or_init(|| self.cache().survey())
     }
 
-    /// What the binding's calls make of a counter, if it counts: every object comes or goes either way, so that what did not take the slow
-    /// path was a hit.
+    /// What the binding's calls make of a counter, if it counts.
     fn outside(&self, stat: Stat) -> Option<u64> {
-        let (of, slow): (fn(Outside) -> u64, _) = match stat {
-            Stat::AllocFastpath => (|counted| counted.allocs, Stat::AllocSlowpath),
-            Stat::FreeFastpath => (|counted| counted.frees, Stat::FreeSlowpath),
-            _ => return None,
-        };
-        // Slot counters are the storage's: so are the calls by all of its names.
+        // Slot counters are the storage's: so are the calls by all of its names, and by those that have ended.
         let aliases = self.name.aliases();
         let names = core::iter::once(self.name.name()).chain(aliases.iter().map(String::as_str));
-        let calls = names.filter_map(self.counts).map(of).reduce(u64::wrapping_add)?;
-        Some(calls.saturating_sub(self.stats().get(slow)))
+        let calls = names.filter_map(self.counts).map(|Outside { allocs, frees }| (allocs, frees));
+        let (allocs, frees) = calls.reduce(|one, other| (one.0 + other.0, one.1 + other.1))?;
+        let (before, back) = self.cache().departed.get();
+        self.stats().hits(stat, (allocs + before, frees + back))
     }
 
     /// A counter, from where it was cleared.

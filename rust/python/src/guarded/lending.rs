@@ -37,6 +37,9 @@ impl Guarded {
         let prefilled = self.enter(py, Does::Alloc, false, move |raw, _| {
             let work = move || raw.prefill(AllocFlags::empty(), n);
             let prefilled = if detaches { py.detach(work) } else { work() };
+            if prefilled.is_ok() {
+                self.lent.take(1);
+            }
             prefilled.map_err(|error| self.no_sheaf(error))
         });
         self.settle(py);
@@ -61,17 +64,26 @@ impl Guarded {
         refilled
     }
 
-    /// Runs a short call that takes an object out of a prefilled sheaf, which the core counts; `Err` when the short way is
-    /// barred (see [`Guarded::taking_gated`]).
+    /// Runs a short call that takes an object out of a prefilled sheaf; `Err` when the short way is barred (see
+    /// [`Guarded::taking_gated`]).
     #[inline]
-    pub(crate) fn taking<R>(&self, call: impl FnOnce() -> R) -> Result<R, ()> {
-        self.gate.short(Does::Alloc, || (call(), false)).ok_or(())
+    pub(crate) fn taking<R>(&self, call: impl FnOnce() -> Option<R>) -> Result<Option<R>, ()> {
+        let taken = self.gate.short(Does::Alloc, || {
+            let taken = call();
+            let moved = taken.is_some();
+            (taken, moved)
+        });
+        taken.ok_or(())
     }
 
     /// [`Guarded::taking`] for those whom it turned away.
     #[cold]
-    pub(crate) fn taking_gated<R>(&self, py: Python<'_>, call: impl FnOnce() -> R) -> Result<R, Gone> {
-        let taken = self.enter(py, Does::Alloc, false, |_, _| call());
+    pub(crate) fn taking_gated<R>(&self, py: Python<'_>, call: impl FnOnce() -> Option<R>) -> Result<Option<R>, Gone> {
+        let taken = self.enter(py, Does::Alloc, false, |_, pass| {
+            let taken = call();
+            pass.count(usize::from(taken.is_some()));
+            taken
+        });
         self.settle(py);
         taken
     }
@@ -83,7 +95,10 @@ impl Guarded {
 
     /// Gives a prefilled sheaf back, which kept the cache from being destroyed.
     pub(crate) fn take_back(&self, py: Python<'_>, sheaf: RawPrefilled) {
-        let left = self.leave(py, 0, 1, |_| drop(sheaf));
+        let left = self.leave(py, 0, 1, |_| {
+            drop(sheaf);
+            self.lent.take(u64::MAX);
+        });
         self.freed_on_closed(py, left);
     }
 

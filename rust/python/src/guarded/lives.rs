@@ -1,9 +1,9 @@
 //! How the core cache ends: alone inside the gate, and never waiting for readers there. Who waits, and where, is in `ending`.
 
-use haybarn::{Error, RawCache};
+use haybarn::Error;
 use pyo3::Python;
 
-use super::{Gone, Guarded, nap};
+use super::{Gone, Guarded, Left, nap};
 use crate::gate::Does;
 use crate::lifetimes::{Lifetimes, inside};
 
@@ -29,13 +29,29 @@ impl Guarded {
         self.enter(py, Does::Alloc, true, |_, _| self.waits()).unwrap_or(false)
     }
 
+    /// Objects of this name that are live, and its sheaves that are out: exact for who is alone inside.
+    fn left(&self) -> Left {
+        Left { live: self.live(), prefilled: self.lent.read() }
+    }
+
+    /// Ends the name if others share its slabs, with nobody else inside. False: it is the last one.
+    fn leave_to_others(&self) -> bool {
+        let (allocs, frees) = self.tally();
+        // SAFETY: the caller is alone inside the gate, or it is the destructor; whoever comes later sees `destroyed`.
+        let left = unsafe { self.name.leave_with(allocs, frees) };
+        // It is living: who destroys it is the caller.
+        left.unwrap_or(true)
+    }
+
     /// Whether its slabs go after a grace period only.
     pub(crate) fn is_type_safe(&self) -> bool {
         self.type_safe
     }
 
+    /// What others who share the slabs have freed is theirs to wait for.
     fn waits(&self) -> bool {
-        self.raw.rcu_pending() > 0 || (self.type_safe && self.raw.has_dead())
+        let pending = self.raw.rcu_pending() > 0 || (self.type_safe && self.raw.has_dead());
+        pending && !self.name.is_shared()
     }
 
     /// Whether the end of the cache may have to wait for a grace period.
@@ -84,6 +100,10 @@ impl Guarded {
         if self.is_destroyed() {
             return Ok(End::Already);
         }
+        let left = self.left();
+        if left.live + left.prefilled == 0 && self.leave_to_others() {
+            return Ok(End::Destroyed);
+        }
         if self.waits() {
             // What lies about half full on some CPU begins its grace period now.
             self.raw.rcu_flush();
@@ -100,11 +120,21 @@ impl Guarded {
             }
         }
         // Of a cache that is busy the core says so before it waits for anybody.
-        match self.raw.destroy_alone() {
-            Ok(()) => Ok(End::Destroyed),
+        // SAFETY: nobody else is inside the gate, and whoever comes later sees `destroyed` before using the cache.
+        match unsafe { self.name.end_storage() } {
+            Ok(true) => Ok(End::Destroyed),
+            // Others share it, and the first look found something of ours.
+            Ok(false) if left.live + left.prefilled > 0 => Ok(End::Live(self.busy(left))),
+            // One that has come since to share it.
+            Ok(false) => Ok(if self.leave_to_others() { End::Destroyed } else { End::Pending }),
             Err(error @ Error::CacheBusy { .. }) => Ok(End::Live(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// The core's error for a storage that others have too: what is live there need not be ours.
+    fn busy(&self, Left { live, prefilled }: Left) -> Error {
+        Error::CacheBusy { cache: self.name.name().to_owned(), live, prefilled, sample: Vec::new() }
     }
 
     /// A closed cache goes with its last object: called by every free that found a flag up, after it has left the gate.
@@ -158,22 +188,10 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         // There is no Python object any more that callbacks could be shown; they have had their chance.
         self.lifetimes().inspect(|lifetimes| lifetimes.belongs_to_nobody());
-        if !self.is_destroyed() && !self.type_safe && !self.waits() {
-            // A cache that the core refuses to let go stays in its list, where `haybarn.slabinfo()` shows it.
-            let _ = self.raw.destroy_alone();
+        if !self.is_destroyed() && !self.leave_to_others() && !self.type_safe && !self.waits() {
+            // A cache that the core refuses to let go stays in its list.
+            // SAFETY: nobody is left who could use it.
+            let _ = unsafe { self.name.end_storage() };
         }
-    }
-}
-
-/// The core's `destroy` for the one who is alone inside.
-trait DestroyAlone {
-    fn destroy_alone(self) -> Result<(), Error>;
-}
-
-impl DestroyAlone for RawCache {
-    fn destroy_alone(self) -> Result<(), Error> {
-        // SAFETY: called by `Guarded::end_alone` (nobody else is inside the gate, and whoever comes later sees `destroyed`
-        // before using the cache) and by its destructor.
-        unsafe { self.destroy() }
     }
 }

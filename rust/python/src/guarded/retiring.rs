@@ -16,15 +16,16 @@ impl Guarded {
     /// As [`Guarded::free`].
     pub(crate) unsafe fn try_free_rcu(&self, py: Python<'_>, object: NonNull<u8>) -> bool {
         let tried = self.gate.short(Does::Free, || {
-            // SAFETY: the caller's promise. Not counted here: no hit of the fast path.
-            (unsafe { self.raw.try_free_rcu(object) }, false)
+            // SAFETY: the caller's promise.
+            let done = unsafe { self.raw.try_free_rcu(object) };
+            (done, done)
         });
         tried.unwrap_or_else(|| {
             let mut done = false;
             let left = self.leave_with(py, |raw| {
                 // SAFETY: the caller's promise.
                 done = unsafe { raw.try_free_rcu(object) };
-                (0, done.into())
+                (done.into(), done.into())
             });
             self.freed_on_closed(py, left);
             done
@@ -47,7 +48,7 @@ impl Guarded {
                 // SAFETY: the address of an object that is live, by the caller's promise.
                 unsafe { raw.free_rcu(NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address))) }
             });
-            (0, outcome.is_ok().into())
+            (outcome.is_ok().into(), outcome.is_ok().into())
         });
         self.freed_on_closed(py, left);
         outcome
