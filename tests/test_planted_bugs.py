@@ -33,6 +33,12 @@ def test_a_planted_bug_of_rcu_is_caught(feature: str) -> None:
 
 
 @pytest.mark.campaign
+def test_a_look_that_does_not_keep_its_cache_is_caught() -> None:
+    assert planted.sysfs_caught(planted.SYSFS)
+    assert planted.sysfs_caught("") is None
+
+
+@pytest.mark.campaign
 def test_rcu_without_a_bug_passes_as_long_a_run() -> None:
     assert planted.rcu_caught("") is None
 

@@ -41,6 +41,9 @@ RCU = (
     "plant-rcu-hasty-barrier",
 )
 RCU_ROUNDS = 5_000
+# A look at a cache that does not keep it: a test of its own too.
+SYSFS = "plant-look-unpinned"
+SYSFS_ROUNDS = 20_000
 
 
 def environment() -> dict[str, str]:
@@ -55,16 +58,36 @@ def environment() -> dict[str, str]:
 
 def rcu_caught(feature: str) -> str | None:
     """How RCU's stress test failed on a build with the bug, or None if it passed."""
-    command = ["cargo", "test", "--locked", "-q", "--release", "-p", "haybarn", "--test", "rcu_stress"]
-    if feature:
-        command += ["--features", feature]
-    subprocess.run([*command, "--no-run"], cwd=ROOT, env=environment(), check=True)
-    env = environment() | {"HAYBARN_RCU_ROUNDS": str(RCU_ROUNDS)}
-    # No planted bug of RCU can hang a test, so one that does is a finding of its own.
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60 * SECONDS, check=False)
+    done = run_test(feature, ["--test", "rcu_stress"], {"HAYBARN_RCU_ROUNDS": str(RCU_ROUNDS)})
     if done.returncode == 0:
         return None
     return "poison" if "readers met poison" in done.stdout else "a panic"
+
+
+def sysfs_caught(feature: str) -> str | None:
+    """How the test of looks at caches that come and go failed on a build with the bug, or None if it passed."""
+    looks = ["--test", "sysfs_races", "looks_while_caches_come_and_go"]
+    done = run_test(feature, looks, {"HAYBARN_SYSFS_ROUNDS": str(SYSFS_ROUNDS)})
+    if done.returncode == 0:
+        return None
+    return "a look at two caches" if "assertion `left == right` failed" in done.stdout else "a panic"
+
+
+def run_test(feature: str, which: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs a test of the core on a build with the bug; none of those bugs can hang it."""
+    command = ["cargo", "test", "--locked", "-q", "--release", "-p", "haybarn", *which]
+    if feature:
+        command += ["--features", feature]
+    subprocess.run([*command, "--no-run"], cwd=ROOT, env=environment(), check=True)
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment() | env,
+        capture_output=True,
+        text=True,
+        timeout=60 * SECONDS,
+        check=False,
+    )
 
 
 def build(feature: str) -> Path:
@@ -105,9 +128,9 @@ def caught(program: Path, arguments: tuple[str, ...], seed: int) -> str | None:
 def main(arguments: list[str]) -> int:
     """Tries each bug with one seed after the other until it shows."""
     survived = 0
-    for feature in arguments or (*PLANTED, *RCU):
-        if feature in RCU:
-            how = rcu_caught(feature)
+    for feature in arguments or (*PLANTED, *RCU, SYSFS):
+        if feature in (*RCU, SYSFS):
+            how = rcu_caught(feature) if feature in RCU else sysfs_caught(feature)
             survived += how is None
             sys.stdout.write(f"{feature}: {f'caught ({how})' if how else 'survived'}\n")
             sys.stdout.flush()

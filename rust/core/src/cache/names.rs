@@ -12,6 +12,7 @@ use super::attributes::{CacheInfo, Named};
 use super::raw::RawCache;
 use super::reapers::Reapers;
 use crate::slab::flags::SlabFlags;
+use crate::sync::Bug;
 use core::any::Any;
 use core::fmt;
 use core::ops::Deref;
@@ -67,6 +68,9 @@ impl CacheName {
             return None;
         }
         let storage = self.storage();
+        if Bug::LookUnpinned.planted() {
+            return Some(Pinned { storage, generation: u64::MAX });
+        }
         storage.header().pins.change(|pins| pins + 1);
         Some(Pinned { storage, generation: Reapers::generation() })
     }

@@ -50,6 +50,8 @@ pub(crate) enum Bug {
     RcuHastyBarrier,
     /// A prefill takes the spare although another thread changed the slot meanwhile.
     UnwonSpare,
+    /// A look at a cache does not keep the cache's end waiting.
+    LookUnpinned,
     /// What was given to `free_rcu` is handed out again without a grace period.
     EarlyReclaim,
     /// A slot's pair is changed with neither a sequence nor the flag around it.
@@ -81,6 +83,7 @@ impl Bug {
             Self::RcuEarlyEnd => cfg!(feature = "plant-rcu-early-end"),
             Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
             Self::UnwonSpare => cfg!(feature = "plant-unwon-spare"),
+            Self::LookUnpinned => cfg!(feature = "plant-look-unpinned"),
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
             Self::SetupOneLook => cfg!(feature = "plant-setup-one-look"),
             Self::StrayNode => cfg!(feature = "plant-stray-node"),
