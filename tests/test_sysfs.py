@@ -61,11 +61,7 @@ def test_every_attribute_is_a_line_or_empty(frame):
 def test_the_attributes_of_the_running_kernel_are_there(frame):
     ours = set(sysfs.listdir("/frame"))
     # docs/sysfs.md says why these have no place here.
-    missing = (
-        {file.name for file in Path("/sys/kernel/slab/dentry").iterdir()}
-        - ours
-        - {"skip_kfence", "remote_node_defrag_ratio"}
-    )
+    missing = {file.name for file in Path("/sys/kernel/slab/dentry").iterdir()} - ours - {"skip_kfence"}
     statistics = {
         name for name in missing if re.search("cpu_slab|cpu_partial|deactivate|frozen|alloc_refill|from_partial", name)
     }

@@ -54,7 +54,7 @@ fn shape(text: &str) -> String {
 }
 
 /// A symbol; no number.
-const LATER: &[&str] = &["ctor", "remote_node_defrag_ratio"];
+const LATER: &[&str] = &["ctor"];
 
 #[test]
 fn every_attribute_of_linux_is_there_in_its_format() {
@@ -149,6 +149,19 @@ fn what_may_be_written_is_what_linux_lets_write() {
         ("4294967296", ok, range, invalid),
         ("18446744073709551616", range, range, ok),
     ];
+    for (text, percent) in
+        [("0", ok), ("100", ok), ("+7\n", ok), ("101", range), ("4294967296", range), ("x", invalid), ("", ok)]
+    {
+        let (path, before) = ("/frame/remote_node_defrag_ratio", cache.remote_node_defrag_ratio());
+        match percent {
+            None => write(arena, path, text).unwrap(),
+            Some(errno) => {
+                refused(write(arena, path, text), errno);
+                assert_eq!(cache.remote_node_defrag_ratio(), before);
+            }
+        }
+        assert_eq!(read(arena, path), Ok(format!("{}\n", cache.remote_node_defrag_ratio())));
+    }
     for (text, min_partial, cpu_partial, shrink) in answers {
         for (name, answer) in [("min_partial", min_partial), ("cpu_partial", cpu_partial), ("shrink", shrink)] {
             let path = format!("/frame/{name}");

@@ -11,13 +11,9 @@ use crate::slab::geometry::Geometry;
 /// One node's slabs and the objects in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
-    /// Slabs.
-    pub slabs: u64,
     /// Objects in them, free or not.
     pub objects: u64,
-    /// Slabs with free objects.
-    pub partial: u64,
-    /// Objects in those, free or not.
+    /// Objects of those that have free ones, free or not.
     pub in_partial: u64,
     /// Objects that lie free in their slab.
     pub free: u64,
@@ -43,10 +39,8 @@ impl Cache {
                 let total = u64::from(if word.order().0 == order { objs_per_slab } else { fallback_objs });
                 let free = u64::from(state.free).min(total);
                 if let Some(node) = nodes.get_mut(usize::from(word.node().0)) {
-                    node.slabs += 1;
                     node.objects += total;
                     node.free += free;
-                    node.partial += u64::from(free > 0);
                     node.in_partial += if free > 0 { total } else { 0 };
                 }
             }

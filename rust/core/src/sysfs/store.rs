@@ -46,6 +46,13 @@ pub(super) fn min_partial(look: &Look<'_>, text: &str) -> Result<(), Refused> {
     Ok(())
 }
 
+pub(super) fn remote_node_defrag_ratio(look: &Look<'_>, text: &str) -> Result<(), Refused> {
+    let percent = number(text, 100)?;
+    look.raw()
+        .set_remote_node_defrag_ratio(percent as u32)
+        .map_err(|error| Refused::new(Errno::Range, error.to_string()))
+}
+
 pub(super) fn cpu_partial(_: &Look<'_>, text: &str) -> Result<(), Refused> {
     match number(text, u32::MAX.into())? {
         0 => Ok(()),
