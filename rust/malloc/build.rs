@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::{env, fs};
 
-const SOURCES: [&str; 10] =
-    ["abi", "handle", "failure", "create", "objects", "bulk", "sheaf", "size", "resize", "copies"];
-const LAST: [&str; 2] = ["buckets", "deferred"];
+const SOURCES: &[&str] = &[
+    "abi", "handle", "failure", "create", "setup", "objects", "bulk", "sheaf", "size", "resize", "copies", "buckets",
+    "deferred", "nolock",
+];
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
@@ -15,7 +16,7 @@ fn main() {
     let macros = root.join("include/macros.h");
     config.trailer = Some(fs::read_to_string(&macros).expect("include/macros.h"));
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in SOURCES.iter().chain(&LAST) {
+    for file in SOURCES {
         builder = builder.with_src(root.join(format!("src/{file}.rs")));
     }
     let mut made = Vec::new();

@@ -61,6 +61,11 @@ struct kmem_cache_args {
     int (*try_ctor)(void *object);
     // Destructs an object, once, when its slab's pages go. It must not allocate. Needs a constructor.
     void (*dtor)(void *object);
+    // What has to stay as long as anybody looks at the cache: given to `release` when the cache was destroyed and its last
+    // reader is gone. A kmem_cache_opaque that goes away (with a shared library, say) goes then.
+    void *owner;
+    // Called with `owner`, on any thread, once for each cache that was made with it. NULL: no owner.
+    void (*release)(void *owner);
 };
 
 // How to make a cache: a combination of SLAB_ flags.
@@ -226,6 +231,51 @@ unsigned int kmem_cache_size(struct kmem_cache *s);
 // # Safety
 // As kmem_cache_alloc; `row` is null or has room.
 int get_slabinfo(struct kmem_cache *s, struct slabinfo *row);
+
+// kmem_cache_setup with a struct of options; NULL for none. 0, and the cache of this storage may be used. -EALREADY while a
+// cache is there, -EBUSY after its end while its attributes are still being read; otherwise as kmem_cache_create, negative. After
+// any of them the storage is as it was: the setup may be tried again.
+//
+// Without args.release other caches may share its slabs; with it, it shares another's.
+//
+// # Safety
+// `s` is to_kmem_cache of storage that was zero before the first setup and that nobody else has written; it stays until
+// kmem_cache_destroy, and until kmem_cache_is_free. The others as for kmem_cache_create.
+int __kmem_cache_setup_args(struct kmem_cache *s,
+                            const char *name,
+                            unsigned int size,
+                            const struct kmem_cache_args *args,
+                            slab_flags_t flags);
+
+// kmem_cache_setup in its older form.
+//
+// # Safety
+// As __kmem_cache_setup_args; `ctor` is null or may be called with each object.
+int __kmem_cache_setup(struct kmem_cache *s,
+                       const char *name,
+                       unsigned int size,
+                       unsigned int align,
+                       slab_flags_t flags,
+                       void (*ctor)(void *object));
+
+// kmem_cache_setup with a part of each object that may be copied to and from users.
+//
+// # Safety
+// As __kmem_cache_setup.
+int kmem_cache_setup_usercopy(struct kmem_cache *s,
+                              const char *name,
+                              unsigned int size,
+                              unsigned int align,
+                              slab_flags_t flags,
+                              unsigned int useroffset,
+                              unsigned int usersize,
+                              void (*ctor)(void *object));
+
+// Whether storage may be set up, or its memory go: it never was, or its cache's end has gone as far as its last reader.
+//
+// # Safety
+// `s` is to_kmem_cache of such storage.
+bool kmem_cache_is_free(struct kmem_cache *s);
 
 // Takes an object of the cache: its object size in bytes, at its alignment, with what its last user left in it unless
 // __GFP_ZERO. NULL: errno is ENOMEM, or what the constructor returned. Never waits for another thread.
@@ -576,6 +626,35 @@ int kvfree_rcu_mightsleep(const void *object);
 // As kvfree_rcu_mightsleep and kmem_cache_free.
 int kmem_cache_free_rcu(struct kmem_cache *s, void *object);
 
+// kmem_cache_alloc for signal handlers, whatever they interrupt, and for any other context: no lock, no system call, no
+// constructor. NULL: memory is out, or pages would have to come from the system; also for flags without a name, and where nothing is
+// set up. Do not try again in the handler: nothing changes there.
+//
+// # Safety
+// As kmem_cache_alloc, but storage that is not set up gives NULL.
+void *kmem_cache_alloc_nolock(struct kmem_cache *s,
+                              gfp_t flags);
+
+// kmem_cache_free for signal handlers and any other context. An address that is not the library's is reported; a reporter that
+// a program has set must be fit for that. errno stays.
+//
+// # Safety
+// As kmem_cache_free.
+void kmem_cache_free_nolock(struct kmem_cache *s,
+                            void *object);
+
+// kmalloc for signal handlers and any other context: see kmem_cache_alloc_nolock. Up to KMALLOC_MAX_CACHE_SIZE, of a size class
+// that has been used before: a program asks once outside for each size that its handlers will want.
+void *kmalloc_nolock(size_t size,
+                     gfp_t flags,
+                     int node);
+
+// kfree for signal handlers and any other context: see kmem_cache_free_nolock. Takes what any function of the family gave.
+//
+// # Safety
+// As kfree.
+void kfree_nolock(const void *object);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -598,6 +677,9 @@ HAYBARN_ASSERT(sizeof(unsigned long) == sizeof(void *), "a grace period's number
 #define ZERO_SIZE_PTR ((void *)16)
 #define ZERO_OR_NULL_PTR(p) ((uintptr_t)(p) <= (uintptr_t)ZERO_SIZE_PTR)
 
+/* Storage of a cache as the cache that kmem_cache_setup makes there: a constant where the storage's address is one. */
+#define to_kmem_cache(storage) ((struct kmem_cache *)(0 ? (struct kmem_cache_opaque *)0 : (storage)))
+
 /* kmem_cache_create(name, size, args, flags), where args is a struct kmem_cache_args * or NULL, and
  * kmem_cache_create(name, size, align, flags, ctor). kmem_cache_setup takes the same behind the cache. */
 #if defined(__cplusplus)
@@ -611,11 +693,23 @@ static inline struct kmem_cache *kmem_cache_create(const char *name, unsigned in
 {
     return __kmem_cache_create(name, size, align, flags, ctor);
 }
+static inline int kmem_cache_setup(struct kmem_cache *s, const char *name, unsigned int size,
+                                   const struct kmem_cache_args *args, slab_flags_t flags)
+{
+    return __kmem_cache_setup_args(s, name, size, args, flags);
+}
+static inline int kmem_cache_setup(struct kmem_cache *s, const char *name, unsigned int size, unsigned int align,
+                                   slab_flags_t flags, void (*ctor)(void *object))
+{
+    return __kmem_cache_setup(s, name, size, align, flags, ctor);
+}
 #else
 #define HAYBARN_BY_ARGS(args, with, without) \
     _Generic((args), struct kmem_cache_args *: with, const struct kmem_cache_args *: with, void *: with, default: without)
 #define kmem_cache_create(name, size, args, ...) \
     HAYBARN_BY_ARGS(args, __kmem_cache_create_args, __kmem_cache_create)(name, size, args, __VA_ARGS__)
+#define kmem_cache_setup(s, name, size, args, ...) \
+    HAYBARN_BY_ARGS(args, __kmem_cache_setup_args, __kmem_cache_setup)(s, name, size, args, __VA_ARGS__)
 #endif
 
 /* A cache of struct `tag`, under its name. */
@@ -626,6 +720,13 @@ static inline struct kmem_cache *kmem_cache_create(const char *name, unsigned in
 #define KMEM_CACHE_USERCOPY(tag, flags, member) \
     kmem_cache_create_usercopy(#tag, sizeof(struct tag), __alignof__(struct tag), (flags), offsetof(struct tag, member), \
                                sizeof(((struct tag *)0)->member), NULL)
+
+/* The same in storage: 0, or the error as a negative number. */
+#define KMEM_CACHE_SETUP(s, tag, flags) \
+    __kmem_cache_setup((s), #tag, sizeof(struct tag), __alignof__(struct tag), (flags), NULL)
+#define KMEM_CACHE_SETUP_USERCOPY(s, tag, flags, member) \
+    kmem_cache_setup_usercopy((s), #tag, sizeof(struct tag), __alignof__(struct tag), (flags), \
+                              offsetof(struct tag, member), sizeof(((struct tag *)0)->member), NULL)
 
 /* Memory for one object or many, as a pointer to its type; the flags may be left out. */
 #define HAYBARN_GFP(...) (0 + __VA_ARGS__ + 0)

@@ -14,6 +14,9 @@ HAYBARN_ASSERT(sizeof(unsigned long) == sizeof(void *), "a grace period's number
 #define ZERO_SIZE_PTR ((void *)16)
 #define ZERO_OR_NULL_PTR(p) ((uintptr_t)(p) <= (uintptr_t)ZERO_SIZE_PTR)
 
+/* Storage of a cache as the cache that kmem_cache_setup makes there: a constant where the storage's address is one. */
+#define to_kmem_cache(storage) ((struct kmem_cache *)(0 ? (struct kmem_cache_opaque *)0 : (storage)))
+
 /* kmem_cache_create(name, size, args, flags), where args is a struct kmem_cache_args * or NULL, and
  * kmem_cache_create(name, size, align, flags, ctor). kmem_cache_setup takes the same behind the cache. */
 #if defined(__cplusplus)
@@ -27,11 +30,23 @@ static inline struct kmem_cache *kmem_cache_create(const char *name, unsigned in
 {
     return __kmem_cache_create(name, size, align, flags, ctor);
 }
+static inline int kmem_cache_setup(struct kmem_cache *s, const char *name, unsigned int size,
+                                   const struct kmem_cache_args *args, slab_flags_t flags)
+{
+    return __kmem_cache_setup_args(s, name, size, args, flags);
+}
+static inline int kmem_cache_setup(struct kmem_cache *s, const char *name, unsigned int size, unsigned int align,
+                                   slab_flags_t flags, void (*ctor)(void *object))
+{
+    return __kmem_cache_setup(s, name, size, align, flags, ctor);
+}
 #else
 #define HAYBARN_BY_ARGS(args, with, without) \
     _Generic((args), struct kmem_cache_args *: with, const struct kmem_cache_args *: with, void *: with, default: without)
 #define kmem_cache_create(name, size, args, ...) \
     HAYBARN_BY_ARGS(args, __kmem_cache_create_args, __kmem_cache_create)(name, size, args, __VA_ARGS__)
+#define kmem_cache_setup(s, name, size, args, ...) \
+    HAYBARN_BY_ARGS(args, __kmem_cache_setup_args, __kmem_cache_setup)(s, name, size, args, __VA_ARGS__)
 #endif
 
 /* A cache of struct `tag`, under its name. */
@@ -42,6 +57,13 @@ static inline struct kmem_cache *kmem_cache_create(const char *name, unsigned in
 #define KMEM_CACHE_USERCOPY(tag, flags, member) \
     kmem_cache_create_usercopy(#tag, sizeof(struct tag), __alignof__(struct tag), (flags), offsetof(struct tag, member), \
                                sizeof(((struct tag *)0)->member), NULL)
+
+/* The same in storage: 0, or the error as a negative number. */
+#define KMEM_CACHE_SETUP(s, tag, flags) \
+    __kmem_cache_setup((s), #tag, sizeof(struct tag), __alignof__(struct tag), (flags), NULL)
+#define KMEM_CACHE_SETUP_USERCOPY(s, tag, flags, member) \
+    kmem_cache_setup_usercopy((s), #tag, sizeof(struct tag), __alignof__(struct tag), (flags), \
+                              offsetof(struct tag, member), sizeof(((struct tag *)0)->member), NULL)
 
 /* Memory for one object or many, as a pointer to its type; the flags may be left out. */
 #define HAYBARN_GFP(...) (0 + __VA_ARGS__ + 0)

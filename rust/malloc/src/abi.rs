@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)] // some numbers are for C alone
 
-use haybarn_core::{AllocFlags, SlabFlags, kmalloc};
+use haybarn_core::{AllocFlags, CacheStorage, SlabFlags, kmalloc};
 use libc::{c_int, c_uint, c_void};
 
 /// How to allocate: GFP_KERNEL, or a combination of `__GFP_` flags. A bit that has no name here is refused (EINVAL).
@@ -95,6 +95,8 @@ const _: () =
 const _: () = assert!(
     size_of::<kmem_cache_opaque>() == KMEM_CACHE_OPAQUE_SIZE
         && align_of::<kmem_cache_opaque>() == KMEM_CACHE_OPAQUE_ALIGN
+        && CacheStorage::SIZE == KMEM_CACHE_OPAQUE_SIZE
+        && CacheStorage::ALIGN == KMEM_CACHE_OPAQUE_ALIGN
 );
 
 /// Room for a cache whose address is known when the program is linked: define it `static` (all zeroes), set it up by
@@ -134,6 +136,11 @@ pub struct kmem_cache_args {
     pub try_ctor: Option<unsafe extern "C" fn(object: *mut c_void) -> c_int>,
     /// Destructs an object, once, when its slab's pages go. It must not allocate. Needs a constructor.
     pub dtor: Option<unsafe extern "C" fn(object: *mut c_void)>,
+    /// What has to stay as long as anybody looks at the cache: given to `release` when the cache was destroyed and its last
+    /// reader is gone. A kmem_cache_opaque that goes away (with a shared library, say) goes then.
+    pub owner: *mut c_void,
+    /// Called with `owner`, on any thread, once for each cache that was made with it. NULL: no owner.
+    pub release: Option<unsafe extern "C" fn(owner: *mut c_void)>,
 }
 
 impl kmem_cache_args {
@@ -150,5 +157,7 @@ impl kmem_cache_args {
         sheaf_capacity: 0,
         try_ctor: None,
         dtor: None,
+        owner: core::ptr::null_mut(),
+        release: None,
     };
 }

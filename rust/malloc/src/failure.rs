@@ -33,7 +33,7 @@ impl Failure {
             Self::Core(error) => match error {
                 Error::BadArgument { argument: "name", legal, .. } if legal.contains("no living cache") => libc::EEXIST,
                 Error::OutOfMemory { .. } => libc::ENOMEM,
-                Error::CacheBusy { .. } => libc::EBUSY,
+                Error::CacheBusy { .. } | Error::StorageInUse { .. } => libc::EBUSY,
                 Error::SheafEmpty { .. } => libc::ENODATA,
                 Error::WrongCache { .. } | Error::BadPointer { .. } => libc::EFAULT,
                 Error::Corruption { .. } => libc::EUCLEAN,
@@ -120,8 +120,7 @@ fn remember(number: c_int, what: &dyn fmt::Display) {
     set_errno(number);
 }
 
-/// Sets `errno`.
-pub fn set_errno(number: c_int) {
+fn set_errno(number: c_int) {
     // SAFETY: the address of this thread's errno.
     unsafe { *libc::__errno_location() = number };
 }
@@ -155,6 +154,14 @@ pub fn reporting(call: impl FnOnce() -> Result<(), Failure>) {
         let text = unsafe { CStr::from_ptr(haybarn_error()) };
         report(text);
     }
+}
+
+/// Does something that leaves `errno` as it is.
+pub fn keeping_errno(call: impl FnOnce()) {
+    // SAFETY: the address of this thread's errno.
+    let before = unsafe { *libc::__errno_location() };
+    call();
+    set_errno(before);
 }
 
 fn attempt<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, c_int> {

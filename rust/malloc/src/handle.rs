@@ -6,25 +6,43 @@ use crate::process;
 use crate::wanted::Wanted;
 use core::ptr::{NonNull, null_mut};
 use haybarn_core::sync::PublishedPtr;
-use haybarn_core::{AllocFlags, Arena, CacheArgs, CacheName, Error, RawCache, SlabFlags};
+use haybarn_core::{AllocFlags, Arena, CacheArgs, CacheName, CacheStorage, Error, RawCache, SlabFlags};
 
 /// A cache: from kmem_cache_create, or what to_kmem_cache makes of a kmem_cache_opaque.
 pub struct kmem_cache(());
 
-/// The first word of every cache: null where it is not set up.
-type Word = PublishedPtr<u8>;
-const _: () = assert!(size_of::<Word>() == size_of::<RawCache>());
-
-/// A cache of kmem_cache_create.
-#[repr(C)]
+/// A cache of kmem_cache_create. The others are a [`CacheStorage`].
+#[repr(C, align(64))]
 struct Dynamic {
-    /// Of the storage that the name has.
-    word: Word,
+    /// The storage that the name has: the word that a [`CacheStorage`] has there.
+    slots: RawCache,
     name: CacheName,
+    /// As large as the other kind.
+    _rest: [u64; 4],
 }
 
+const _: () = assert!(size_of::<Dynamic>() == CacheStorage::SIZE && align_of::<Dynamic>() == CacheStorage::ALIGN);
+
 const NULL: Failure = Failure::Is(libc::EINVAL, "the cache is NULL");
-const NO_CACHE: Failure = Failure::Is(libc::EINVAL, "that is no cache: it was not made, or has been destroyed");
+const ODD: Failure = Failure::Is(libc::EINVAL, "storage of a cache lies at a multiple of 64");
+const NOT_SET_UP: Failure = Failure::Is(libc::ENXIO, "the cache is not set up: call kmem_cache_setup first");
+const NO_STORAGE: Failure = Failure::Is(libc::EALREADY, "that is a cache of kmem_cache_create, not storage to set up");
+
+/// A cache as the storage that it is, or that has the same first word.
+///
+/// # Errors
+/// EINVAL for NULL, and for what no cache lies at.
+///
+/// # Safety
+/// `s` is null, or a cache, or zeroed storage of one.
+unsafe fn storage<'a>(s: *mut kmem_cache) -> Result<&'a CacheStorage, Failure> {
+    let place = NonNull::new(s).ok_or(NULL)?.cast::<CacheStorage>();
+    if !place.is_aligned() {
+        return Err(ODD);
+    }
+    // SAFETY: the caller's word. Every word of a storage is an atomic one or may hold anything.
+    Ok(unsafe { place.as_ref() })
+}
 
 /// The untyped handle in a cache.
 ///
@@ -34,11 +52,8 @@ const NO_CACHE: Failure = Failure::Is(libc::EINVAL, "that is no cache: it was no
 /// # Safety
 /// `s` is null, or a cache, or zeroed storage of one.
 pub unsafe fn raw(s: *mut kmem_cache) -> Result<RawCache, Failure> {
-    // SAFETY: the caller's word: the word is there.
-    let slots = NonNull::new(unsafe { s.cast::<Word>().as_ref() }.ok_or(NULL)?.read());
-    let slots = slots.ok_or(Failure::Is(libc::ENXIO, "the cache is not set up: call kmem_cache_setup first"))?;
-    // SAFETY: a handle is such an address.
-    Ok(unsafe { core::mem::transmute::<NonNull<u8>, RawCache>(slots) })
+    // SAFETY: the caller's word.
+    unsafe { storage(s) }?.raw().ok_or(NOT_SET_UP)
 }
 
 /// The name that a cache is.
@@ -50,40 +65,41 @@ pub unsafe fn raw(s: *mut kmem_cache) -> Result<RawCache, Failure> {
 /// As [`raw`]; it lives during the call.
 pub unsafe fn name(s: *mut kmem_cache) -> Result<CacheName, Failure> {
     // SAFETY: the caller's word, here and below.
-    unsafe { raw(s) }?;
-    dynamic(s)?;
-    // SAFETY: as above; it is of `create`.
-    Ok(unsafe { (*s.cast::<Dynamic>()).name.clone() })
+    let storage = unsafe { storage(s) }?;
+    if is_dynamic(s)? {
+        // SAFETY: as above; it is of `create`.
+        return Ok(unsafe { (*s.cast::<Dynamic>()).name.clone() });
+    }
+    storage.name().ok_or(NOT_SET_UP)
 }
 
 /// Whether that is a cache of [`create`].
-fn dynamic(s: *mut kmem_cache) -> Result<(), Failure> {
-    handles(process::arena()?)?.check(s.cast()).map(|_| ()).map_err(|_| NO_CACHE)
+fn is_dynamic(s: *mut kmem_cache) -> Result<bool, Failure> {
+    Ok(handles(process::arena()?)?.check(s.cast()).is_ok())
 }
 
 /// The cache that caches of [`create`] are objects of, as in Linux: made at first use.
 fn handles(arena: &'static Arena) -> Result<RawCache, Failure> {
-    static HANDLES: Word = Word::new(null_mut());
+    static HANDLES: PublishedPtr<()> = PublishedPtr::new(null_mut());
     const NAME: &str = "kmem_cache";
     if let Some(known) = NonNull::new(HANDLES.read()) {
         // SAFETY: what is published below.
-        return Ok(unsafe { core::mem::transmute::<NonNull<u8>, RawCache>(known) });
+        return Ok(unsafe { core::mem::transmute::<NonNull<()>, RawCache>(known) });
     }
     let args = CacheArgs { align: 64, flags: SlabFlags::NO_MERGE, ..CacheArgs::default() };
-    let made = match CacheName::create(arena, NAME, 64, &args) {
+    let made = match CacheName::create(arena, NAME, size_of::<Dynamic>(), &args) {
         Ok(made) => made,
         // Another thread was quicker, which may have vanished in a fork before it could publish.
         Err(error @ Error::BadArgument { argument: "name", .. }) => arena.find_name(NAME).ok_or(error)?,
         Err(error) => return Err(error.into()),
     };
-    // SAFETY: this cache is never destroyed.
-    let made = unsafe { made.raw() };
-    // SAFETY: as in `raw`.
-    HANDLES.publish(unsafe { core::mem::transmute::<RawCache, *mut u8>(made) });
-    Ok(made)
+    // SAFETY: this cache is never destroyed; a handle is an address.
+    unsafe {
+        let made = made.raw();
+        HANDLES.publish(core::mem::transmute::<RawCache, *mut ()>(made));
+        Ok(made)
+    }
 }
-
-const _: () = assert!(size_of::<Dynamic>() <= 64 && align_of::<Dynamic>() <= 64);
 
 /// Makes a cache.
 ///
@@ -95,10 +111,11 @@ pub fn create(wanted: &Wanted<'_>) -> Result<*mut kmem_cache, Failure> {
     let place = handles.alloc(AllocFlags::empty()).ok_or_else(|| no_object("a cache's handle"))?;
     match CacheName::create(arena, wanted.name, wanted.size, &wanted.args) {
         Ok(name) => {
-            // SAFETY: the name ends in `destroy` only, with the place; a handle is an address.
-            let word = Word::new(unsafe { core::mem::transmute::<RawCache, *mut u8>(name.raw()) });
-            // SAFETY: the memory is ours, large and aligned enough.
-            unsafe { place.cast::<Dynamic>().write(Dynamic { word, name }) };
+            wanted.is_made();
+            // SAFETY: the name ends in `destroy` only, with the place.
+            let slots = unsafe { name.raw() };
+            // SAFETY: the memory is ours, and an object of the cache for such.
+            unsafe { place.cast::<Dynamic>().write(Dynamic { slots, name, _rest: [0; 4] }) };
             Ok(place.as_ptr().cast())
         }
         Err(error) => {
@@ -109,6 +126,40 @@ pub fn create(wanted: &Wanted<'_>) -> Result<*mut kmem_cache, Failure> {
     }
 }
 
+/// Sets a cache up in its storage.
+///
+/// # Errors
+/// EINVAL for storage that is NULL or not at a multiple of 64; EALREADY for a cache that is there; otherwise as
+/// `CacheStorage::setup`. The storage is as it was.
+///
+/// # Safety
+/// As `CacheStorage::setup_at`.
+pub unsafe fn setup(s: *mut kmem_cache, wanted: &Wanted<'_>) -> Result<(), Failure> {
+    // SAFETY: the caller's word, here and below.
+    let place = NonNull::from(unsafe { storage(s) }?);
+    if is_dynamic(s)? {
+        return Err(NO_STORAGE);
+    }
+    // SAFETY: as above.
+    let made = unsafe { CacheStorage::setup_at(place, process::arena()?, wanted.name, wanted.size, &wanted.args) }?;
+    wanted.is_made();
+    drop(made);
+    Ok(())
+}
+
+/// Whether storage may be set up, or go away.
+///
+/// # Errors
+/// As [`raw`]'s.
+///
+/// # Safety
+/// As [`raw`].
+pub unsafe fn is_free(s: *mut kmem_cache) -> Result<bool, Failure> {
+    // SAFETY: the caller's word.
+    let storage = unsafe { storage(s) }?;
+    Ok(!is_dynamic(s)? && storage.is_free())
+}
+
 /// Ends a cache.
 ///
 /// # Errors
@@ -117,15 +168,20 @@ pub fn create(wanted: &Wanted<'_>) -> Result<*mut kmem_cache, Failure> {
 /// # Safety
 /// As [`raw`]; nobody uses the cache during the call, nor afterwards if it went well.
 pub unsafe fn destroy(s: *mut kmem_cache) -> Result<(), Failure> {
-    let place = NonNull::new(s).ok_or(NULL)?;
-    dynamic(s)?;
-    let dynamic = place.cast::<Dynamic>();
     // SAFETY: the caller's word, here and below.
-    unsafe { dynamic.as_ref().name.destroy() }?;
-    // SAFETY: it is read for the last time.
-    drop(unsafe { dynamic.read() });
-    // SAFETY: as above; it was an object of this cache.
-    unsafe { handles(process::arena()?)?.free(place.cast()) };
+    let storage = unsafe { storage(s) }?;
+    if !is_dynamic(s)? {
+        // SAFETY: as above.
+        return Ok(unsafe { storage.destroy() }?);
+    }
+    let place = NonNull::from(storage).cast::<Dynamic>();
+    // SAFETY: as above; it is read for the last time before its memory goes.
+    unsafe {
+        place.as_ref().name.destroy()?;
+        let name = place.read();
+        handles(process::arena()?)?.free(place.cast());
+        drop(name);
+    }
     Ok(())
 }
 

@@ -7,8 +7,9 @@
 //! | `process` | the arena of the process, at no cost once it is there |
 //! | `handle` | what a `struct kmem_cache` is: one from the heap, or one that a program has set aside |
 //! | `wanted` | what C asks of a new cache, as the core takes it |
-//! | `create`, `objects`, `bulk`, `sheaf` | caches: made and ended; their objects, one by one, many at once, set aside |
+//! | `create`, `setup`, `objects`, `bulk`, `sheaf` | caches: made and ended; their objects, one by one, many at once, set aside |
 //! | `size`, `resize`, `buckets`, `copies` | the kmalloc family |
+//! | `nolock` | for signal handlers |
 //! | `deferred` | RCU, and frees after a grace period |
 //!
 //! Names, arguments and results are those of linux/slab.h. An entry is its inlined path and one call to where everything else
@@ -24,9 +25,11 @@ mod create;
 mod deferred;
 mod failure;
 mod handle;
+mod nolock;
 mod objects;
 mod process;
 mod resize;
+mod setup;
 mod sheaf;
 mod size;
 mod wanted;

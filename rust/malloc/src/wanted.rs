@@ -4,7 +4,9 @@ use crate::abi::{SLAB_PANIC, kmem_cache_args, slab_flags_t};
 use crate::failure::Failure;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::NonNull;
+use haybarn_core::sync::Published;
 use haybarn_core::{CacheArgs, CtorError, Hooks, SlabFlags};
+use std::any::Any;
 use std::sync::Arc;
 
 /// A program's constructor and destructor.
@@ -40,11 +42,29 @@ impl Hooks for Program {
     }
 }
 
+/// What stays until a cache's last reader is gone.
+struct Owner {
+    address: usize,
+    release: unsafe extern "C" fn(*mut c_void),
+    /// 1 once the cache was made: one that was not has nothing to release.
+    made: Published,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.made.read() == 1 {
+            // SAFETY: whoever made the cache gave it for this.
+            unsafe { (self.release)(core::ptr::with_exposed_provenance_mut(self.address)) };
+        }
+    }
+}
+
 /// What C asks of a new cache.
 pub struct Wanted<'a> {
     pub name: &'a str,
     pub size: usize,
     pub args: CacheArgs,
+    owner: Option<Arc<Owner>>,
 }
 
 impl<'a> Wanted<'a> {
@@ -74,7 +94,11 @@ impl<'a> Wanted<'a> {
         }
         let usercopy = (args.useroffset as usize, args.usersize as usize);
         let hooks = Program { ctor: args.ctor, try_ctor: args.try_ctor, dtor: args.dtor };
+        let owner = args.release.map(|release| {
+            Arc::new(Owner { address: args.owner.expose_provenance(), release, made: Published::new(0) })
+        });
         let args = CacheArgs {
+            owner: owner.clone().map(|owner| owner as Arc<dyn Any + Send + Sync>),
             align: args.align as usize,
             // What SLAB_PANIC asks is done here, where a program can end without a panic.
             flags: SlabFlags::from_bits_retain(flags & !SLAB_PANIC),
@@ -84,6 +108,13 @@ impl<'a> Wanted<'a> {
             hooks: has_ctor.then(|| Arc::new(hooks) as Arc<dyn Hooks>),
             ..CacheArgs::default()
         };
-        Ok(Self { name, size: size as usize, args })
+        Ok(Self { name, size: size as usize, args, owner })
+    }
+
+    /// The cache was made: from now on its owner is released.
+    pub fn is_made(&self) {
+        if let Some(owner) = &self.owner {
+            owner.made.publish(1);
+        }
     }
 }

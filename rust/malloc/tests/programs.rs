@@ -38,6 +38,16 @@ fn caches() {
 }
 
 #[test]
+fn caches_in_storage_of_the_program() {
+    passes("statics.c", "statics ok");
+}
+
+#[test]
+fn signal_handlers() {
+    passes("nolock.c", "nolock ok");
+}
+
+#[test]
 fn threads() {
     passes("threads.c", "threads ok");
 }

@@ -29,7 +29,7 @@ fn bad(object: NonNull<u8>, why: &'static str) -> Error {
 /// # Safety
 /// As [`try_found`].
 #[inline]
-pub(super) unsafe fn found(arena: &'static Arena, object: NonNull<u8>) -> Found {
+unsafe fn found(arena: &'static Arena, object: NonNull<u8>) -> Found {
     // SAFETY: the caller's word.
     unsafe { try_found(arena, object) }.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -77,11 +77,22 @@ pub unsafe fn put(arena: &'static Arena, object: *mut u8) -> bool {
 /// As [`kfree`], if anything of the arena lies there.
 #[inline]
 pub unsafe fn try_kfree(arena: &'static Arena, object: *mut u8) -> Result<(), Error> {
+    // SAFETY: the caller's word.
+    unsafe { free_by(arena, object, |cache, object| cache.free(object)) }
+}
+
+/// # Safety
+/// As [`try_kfree`]; `free` gives an object of that cache back.
+#[inline(always)]
+pub(super) unsafe fn free_by(
+    arena: &'static Arena,
+    object: *mut u8,
+    free: impl FnOnce(RawCache, NonNull<u8>),
+) -> Result<(), Error> {
     let Some(object) = has_memory(object) else { return Ok(()) };
     // SAFETY: the caller's word.
     match unsafe { try_found(arena, object) }? {
-        // SAFETY: as above.
-        Found::Object(cache) => unsafe { cache.free(object) },
+        Found::Object(cache) => free(cache, object),
         Found::Large(..) if !object.as_ptr().addr().is_multiple_of(PAGE_SIZE) => {
             return Err(bad(object, "the address is interior or misaligned: not the start of the pages"));
         }

@@ -30,5 +30,5 @@ pub use classes::{KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, SIZES, ZERO_SIZE_PTR
 #[doc(hidden)]
 pub use free::{cache_at, put};
 pub use free::{kfree, kfree_bulk, kfree_checked, kfree_sensitive, ksize, ksize_checked, kvfree, try_kfree, try_ksize};
-pub use nolock::{kfree_nolock, kmalloc_nolock};
+pub use nolock::{kfree_nolock, kmalloc_node_nolock, kmalloc_nolock, try_kfree_nolock};
 pub use realloc::{krealloc, krealloc_from};

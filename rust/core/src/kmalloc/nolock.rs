@@ -1,8 +1,9 @@
 //! The family from any context: see `cache::nolock`. Source: `kmalloc_nolock`, `kfree_nolock` (mm/slub.c), K§2.20.
 
 use super::classes::{KMALLOC_MAX_CACHE_SIZE, SIZES, ZERO_SIZE_PTR, class_of};
-use super::free::{found, has_memory};
-use crate::cache::{AllocFlags, Arena, Found};
+use super::free::free_by;
+use crate::cache::{AllocFlags, Arena, RawCache};
+use crate::error::Error;
 use core::ptr::NonNull;
 
 /// Takes `size` bytes as [`RawCache::alloc_nolock`](crate::RawCache::alloc_nolock) does: for signal handlers, whatever they
@@ -15,10 +16,20 @@ use core::ptr::NonNull;
 /// [`AllocFlags::ZERO`] all of [`ksize`](super::ksize) bytes are zero all the same (K§9 E9).
 #[must_use]
 pub fn kmalloc_nolock(arena: &'static Arena, size: usize, flags: AllocFlags) -> Option<NonNull<u8>> {
+    by_size(arena, size, |cache| cache.alloc_nolock(flags))
+}
+
+/// As [`kmalloc_nolock`], of a node's memory: see [`RawCache::alloc_node_nolock`].
+#[must_use]
+pub fn kmalloc_node_nolock(arena: &'static Arena, size: usize, flags: AllocFlags, node: u32) -> Option<NonNull<u8>> {
+    by_size(arena, size, |cache| cache.alloc_node_nolock(flags, node))
+}
+
+fn by_size(arena: &'static Arena, size: usize, alloc: impl Fn(RawCache) -> Option<NonNull<u8>>) -> Option<NonNull<u8>> {
     match size {
         0 => Some(ZERO_SIZE_PTR),
         1..=KMALLOC_MAX_CACHE_SIZE => {
-            let of_class = |at: usize| arena.kept(at)?.alloc_nolock(flags);
+            let of_class = |at: usize| alloc(arena.kept(at)?);
             let class = class_of(size);
             of_class(class).or_else(|| (class + 1 < SIZES.len()).then(|| of_class(class + 1)).flatten())
         }
@@ -36,11 +47,20 @@ pub fn kmalloc_nolock(arena: &'static Arena, size: usize, flags: AllocFlags) -> 
 /// # Safety
 /// As [`kfree`](super::kfree).
 pub unsafe fn kfree_nolock(arena: &'static Arena, object: *mut u8) {
-    let Some(object) = has_memory(object) else { return };
-    // SAFETY: the caller's word, here and below.
-    match unsafe { found(arena, object) } {
-        // SAFETY: as above.
-        Found::Object(cache) => unsafe { cache.free_nolock(object) },
-        Found::Large(page, _) => assert!(arena.free_large(page), "large pages were given back twice"),
+    // SAFETY: the caller's word.
+    if let Err(error) = unsafe { try_kfree_nolock(arena, object) } {
+        panic!("{error}");
     }
+}
+
+/// [`kfree_nolock`] with an error where that panics: see [`try_kfree`](super::try_kfree).
+///
+/// # Errors
+/// As [`try_kfree`](super::try_kfree).
+///
+/// # Safety
+/// As [`try_kfree`](super::try_kfree).
+pub unsafe fn try_kfree_nolock(arena: &'static Arena, object: *mut u8) -> Result<(), Error> {
+    // SAFETY: the caller's word.
+    unsafe { free_by(arena, object, |cache, object| cache.free_nolock(object)) }
 }

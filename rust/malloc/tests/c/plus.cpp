@@ -8,6 +8,7 @@ struct point {
 };
 
 static int made;
+static kmem_cache_opaque storage;
 
 static void make(void *) { made++; }
 
@@ -36,6 +37,10 @@ int main()
     CHECK(q);
     kfree(q);
     CHECK(rcu_barrier() == 0);
+    kmem_cache *fixed = to_kmem_cache(&storage);
+    CHECK(kmem_cache_setup(fixed, "fixed", 100, 8, 0, make) == 0);
+    CHECK(kmem_cache_setup(fixed, "fixed", 100, &args, 0) == -EALREADY && kmem_cache_destroy(fixed) == 0);
+    CHECK(KMEM_CACHE_SETUP(fixed, point, 0) == -EEXIST && kmem_cache_is_free(fixed));
     for (kmem_cache *cache : {points, older, newer, none})
         CHECK(kmem_cache_destroy(cache) == 0);
     puts("plus ok");
