@@ -29,6 +29,7 @@ PLANTED = {
     "plant-early-reclaim": ("--scenario", "rcu"),
     "plant-unwon-spare": ("--scenario", "prefill"),
     "plant-setup-one-look": ("--scenario", "prealloc"),
+    "plant-stray-node": ("--scenario", "nodes"),
 }
 
 

@@ -24,6 +24,7 @@ COUNTERS = (
     *("ctor_object", "dtor_object", "ctor_fail", "free_queued"),
     *("free_rcu_sheaf", "free_rcu_sheaf_fail", "free_rcu_done"),
     *("first_use", "setup", "setup_met", "use_met", "storage_read"),
+    *("alloc_node_mismatch", "free_slowpath"),
 )
 
 

@@ -2,12 +2,11 @@
 
 mod support;
 
-use haybarn::{AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, Error, RawCache, Stat, set_virtual_cpu};
+use haybarn::{Arena, ArenaConfig, BackendKind, CacheArgs, Error, RawCache, Stat, set_virtual_cpu};
 use std::ptr::NonNull;
+use support::by_node::{STRICT, audit_nodes, node};
 use support::process::{child, is_child, output};
 use support::*;
-
-const STRICT: AllocFlags = AllocFlags::THISNODE;
 
 fn counted() -> CacheArgs {
     CacheArgs { count_hits: true, ..CacheArgs::default() }
@@ -33,24 +32,6 @@ fn stay_on(arena: &Arena, node: u32) -> Option<Pinned> {
     // SAFETY: no memory of ours.
     let here = unsafe { libc::sched_getcpu() };
     (arena.backend() == BackendKind::Virtual || here == cpu as i32).then_some(pinned)
-}
-
-fn node(cache: RawCache, object: NonNull<u8>) -> u32 {
-    cache.node_of(object.as_ptr()).unwrap()
-}
-
-/// Each object of a quiet cache is free in a slab, in a sheaf, or with the test: node by node.
-fn audit_nodes(cache: RawCache, live: &[NonNull<u8>]) {
-    audit(cache, live.len());
-    let (stats, nodes) = (cache.stats(), cache.arena().nodes());
-    assert_eq!(stats.nodes.len(), nodes as usize);
-    for (id, part) in (0..nodes).zip(&stats.nodes) {
-        let held = live.iter().filter(|&&object| node(cache, object) == id).count() as u64;
-        let found = cache.objects_of_node(id);
-        assert_eq!(part.total_objects, found.free + found.in_sheaves + held, "node {id}: {part:?} {found:?}");
-        assert!(found.on_partial >= found.free && part.partial <= part.slabs);
-    }
-    assert_eq!(cache.objects_of_node(nodes), haybarn::NodeObjects::default());
 }
 
 /// As many slabs of a node with one object in use each; these objects.

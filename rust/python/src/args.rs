@@ -101,6 +101,18 @@ impl Args<'_, '_> {
         if n == 0 || n > u32::MAX as usize { Err(self.bad("n", &n.to_string(), &legal())) } else { Ok(n) }
     }
 
+    /// One of an arena's nodes.
+    pub(crate) fn node(&self, value: &Bound<'_, PyAny>, nodes: u32) -> PyResult<u32> {
+        let legal = || format!("None, or 0 to {}", nodes - 1);
+        let node: u32 = self.number("node", value, legal)?;
+        if node < nodes { Ok(node) } else { Err(self.bad("node", &node.to_string(), &legal())) }
+    }
+
+    /// Per cent of refills.
+    pub(crate) fn defrag_ratio(&self, value: &Bound<'_, PyAny>) -> PyResult<u32> {
+        self.number("remote_node_defrag_ratio", value, || "0 to 100 (per cent)".into())
+    }
+
     /// An `int` or a `SlabFlags`; a bit that no flag has is an error, a flag that caches do not take yet is the core's.
     pub(crate) fn flags(&self, value: &Given<'_>) -> PyResult<SlabFlags> {
         let legal = || format!("SlabFlags, bits of {:#x}", SlabFlags::all().bits());

@@ -119,6 +119,11 @@ impl KmemCache {
         self.guarded.enter(py, Does::Alloc, true, |raw, _| call(raw)).map_err(|gone| self.gone(py, gone))
     }
 
+    /// How many nodes the cache's arena has.
+    pub(crate) fn nodes(&self, py: Python<'_>) -> PyResult<u32> {
+        self.inside(py, |raw| raw.arena().nodes())
+    }
+
     /// The error for a use that the cache's state forbids.
     #[cold]
     pub(crate) fn gone(&self, py: Python<'_>, gone: Gone) -> PyErr {
@@ -144,11 +149,11 @@ impl KmemCache {
         Ok(())
     }
 
-    /// One object, after the short way was barred.
+    /// One object, after the short way was barred, or of a node's memory.
     #[cold]
-    pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> PyResult<NonNull<u8>> {
+    pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags, node: Option<u32>) -> PyResult<NonNull<u8>> {
         self.check_alloc(py, flags)?;
-        let found = self.guarded.alloc_gated(py, flags).map_err(|gone| self.gone(py, gone))?;
+        let found = self.guarded.alloc_gated(py, flags, node).map_err(|gone| self.gone(py, gone))?;
         found.map_err(|why| self.no_object(py, 1, why))
     }
 

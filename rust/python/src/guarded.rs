@@ -124,11 +124,17 @@ impl Guarded {
         taken.ok_or(())
     }
 
-    /// [`Guarded::alloc`] for those whom it turned away: waits for a destroyer, then tries once more.
+    /// [`Guarded::alloc`] for those whom it turned away: waits for a destroyer, then tries once more; and for an object of a node's
+    /// memory.
     #[cold]
-    pub(crate) fn alloc_gated(&self, py: Python<'_>, flags: AllocFlags) -> Result<Result<NonNull<u8>, NoObject>, Gone> {
+    pub(crate) fn alloc_gated(
+        &self,
+        py: Python<'_>,
+        flags: AllocFlags,
+        node: Option<u32>,
+    ) -> Result<Result<NonNull<u8>, NoObject>, Gone> {
         let found = self.enter(py, Does::Alloc, false, |raw, pass| {
-            let object = raw.alloc(flags);
+            let object = node.map_or_else(|| raw.alloc(flags), |node| raw.alloc_node(flags, node));
             pass.count(usize::from(object.is_some()));
             object.ok_or_else(|| self.no_object())
         });

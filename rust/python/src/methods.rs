@@ -109,6 +109,40 @@ impl KmemCache {
         self.inside(py, |raw| raw.info().min_partial).unwrap_or(self.info.min_partial)
     }
 
+    /// Of 100 refills that found their own node's partial slabs used up, how many may take from other nodes' before they make
+    /// new slabs: 0 (never) to 100, the default. May be set (BadArgumentError out of range). As Linux's attribute.
+    #[getter]
+    fn remote_node_defrag_ratio(&self, py: Python<'_>) -> PyResult<u32> {
+        self.inside(py, haybarn::RawCache::remote_node_defrag_ratio)
+    }
+
+    #[setter(remote_node_defrag_ratio)]
+    fn set_remote_node_defrag_ratio(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let ratio = Args { py, cache: &self.name }.defrag_ratio(value)?;
+        let set = self.inside(py, |raw| raw.set_remote_node_defrag_ratio(ratio))?;
+        set.map_err(|error| errors::from_core(py, error.of_cache(&self.name)))
+    }
+
+    /// A dict for each node, by its number: its slabs, total_objects, partial and dead_slabs, the full and empty sheaves of its
+    /// barn and the objects in them (barn_full, barn_empty, in_barn), and the objects in its CPUs' sheaves (in_cpus). They
+    /// belong to the storage that the primary has.
+    fn node_stats<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let stats = self.inside(py, |raw| py.detach(|| raw.stats()))?;
+        let node = |part: &haybarn::NodeStats| {
+            let dict = PyDict::new(py);
+            dict.set_item("slabs", part.slabs)?;
+            dict.set_item("total_objects", part.total_objects)?;
+            dict.set_item("partial", part.partial)?;
+            dict.set_item("dead_slabs", part.dead_slabs)?;
+            dict.set_item("barn_full", part.barn.0)?;
+            dict.set_item("barn_empty", part.barn.1)?;
+            dict.set_item("in_barn", part.in_barn)?;
+            dict.set_item("in_cpus", part.in_cpus)?;
+            Ok(dict)
+        };
+        stats.nodes.iter().map(node).collect()
+    }
+
     /// Objects of a sheaf; 0: no sheaves.
     #[getter]
     fn sheaf_capacity(&self) -> u32 {

@@ -96,6 +96,7 @@ pub(crate) fn info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     dict.set_item("present_cpus", found.present_cpus)?;
     dict.set_item("possible_cpus", found.possible_cpus)?;
     dict.set_item("nodes", found.nodes)?;
+    dict.set_item("nodes_why", found.nodes_why)?;
     dict.set_item("page_source", found.source)?;
     dict.set_item("min_order", found.min_order)?;
     dict.set_item("reserved_bytes", found.reserved)?;

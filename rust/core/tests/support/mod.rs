@@ -1,6 +1,7 @@
 //! What several test files share: arenas of every kind, and the audit that every quiet cache must pass.
 #![allow(dead_code, reason = "each test binary is a crate of its own and uses a part of this")]
 
+pub mod by_node;
 pub mod by_size;
 pub mod counting;
 pub mod late;

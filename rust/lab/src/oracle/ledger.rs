@@ -32,6 +32,8 @@ pub enum Kind {
     Lifetime,
     /// A look-up gave another object than the one looked for.
     AnotherObject,
+    /// An object is of another node's memory than was asked for.
+    OtherNode,
     /// Memory of a type-safe cache that a reader looked at was no object of the type.
     NotTyped,
     /// A forked child failed, crashed or did not come to an end.
@@ -40,7 +42,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::HandedOutTwice,
         Self::Overlap,
         Self::Misaligned,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Invalid,
         Self::Lifetime,
         Self::AnotherObject,
+        Self::OtherNode,
         Self::NotTyped,
         Self::Child,
     ];
@@ -73,6 +76,7 @@ impl Kind {
             Self::Invalid => "invalid structures",
             Self::Lifetime => "create or destroy",
             Self::AnotherObject => "another object",
+            Self::OtherNode => "other node",
             Self::NotTyped => "type not kept",
             Self::Child => "forked child",
         }

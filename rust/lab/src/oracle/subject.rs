@@ -52,6 +52,10 @@ pub trait Subject: Send + Sync {
     fn deferred(&self) -> Option<&dyn Deferred> {
         None
     }
+    /// How the cache gives memory of a node; none of an allocator that knows no nodes.
+    fn by_node(&self) -> Option<&dyn ByNode> {
+        None
+    }
     /// Ends the cache; refused, and the cache stays usable, while objects are live.
     ///
     /// # Errors
@@ -111,6 +115,19 @@ pub trait Deferred {
     fn pending(&self) -> u64;
 }
 
+/// A cache on several nodes.
+pub trait ByNode {
+    /// How many there are.
+    fn nodes(&self) -> u32;
+    /// An object of a node's memory; where `strict`, or none, else another node's rather than none.
+    fn alloc(&self, node: u32, strict: bool) -> Option<NonNull<u8>>;
+    /// The node whose memory an object is of.
+    ///
+    /// # Errors
+    /// What is wrong with the object.
+    fn node_of(&self, object: NonNull<u8>) -> Result<u32, String>;
+}
+
 /// The counters that a run reports, by their names in its JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -168,11 +185,15 @@ pub enum Counter {
     UseMet,
     /// Setups that were refused because attributes were being read.
     StorageRead,
+    /// Allocations that asked for another node than the CPU's, or found an object of another one.
+    NodeMismatch,
+    /// Objects given straight to their slab.
+    SlowFree,
 }
 
 impl Counter {
     /// Every counter, in the order of the report.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Refill,
         Self::Flush,
         Self::BarnGet,
@@ -200,6 +221,8 @@ impl Counter {
         Self::SetupMet,
         Self::UseMet,
         Self::StorageRead,
+        Self::NodeMismatch,
+        Self::SlowFree,
     ];
 
     /// The name in tables and JSON.
@@ -233,6 +256,8 @@ impl Counter {
             Self::SetupMet => "setup_met",
             Self::UseMet => "use_met",
             Self::StorageRead => "storage_read",
+            Self::NodeMismatch => "alloc_node_mismatch",
+            Self::SlowFree => "free_slowpath",
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct CacheSpec {
     pub type_safe: Option<usize>,
     /// Construct the objects once per slab; where their destructors run.
     pub construct: Option<DtorMode>,
+    /// In an arena with so many nodes; 0 for the run's own.
+    pub nodes: u32,
 }
 
 impl CacheSpec {
@@ -32,7 +34,7 @@ impl CacheSpec {
     /// Objects of `size` bytes, hits not counted.
     #[must_use]
     pub const fn plain(size: usize) -> Self {
-        Self { size, align: 0, count_hits: false, light: false, type_safe: None, construct: None }
+        Self { size, align: 0, count_hits: false, light: false, type_safe: None, construct: None, nodes: 0 }
     }
 
     /// Objects of `size` bytes, hits counted.
@@ -63,6 +65,12 @@ impl CacheSpec {
     #[must_use]
     pub const fn constructed(self, mode: DtorMode) -> Self {
         Self { construct: Some(mode), ..self }
+    }
+
+    /// The same on `nodes` nodes, on every backend.
+    #[must_use]
+    pub const fn on_nodes(self, nodes: u32) -> Self {
+        Self { nodes, ..self }
     }
 
     /// Bytes of each object that are watched.

@@ -2,12 +2,13 @@
 
 use super::constructed::Construction;
 use super::field::{CacheSpec, Field};
+use super::haybarn_counters::stat;
 use super::haybarn_site::HaybarnSite;
 use super::no_cache::NoCache;
 use super::platform;
 use super::rng::Rng;
 use super::site::Site;
-use crate::oracle::subject::{Constructed, Counter, Deferred, Identity};
+use crate::oracle::subject::{ByNode, Constructed, Counter, Deferred, Identity};
 use crate::oracle::{Aside, Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::{
@@ -15,10 +16,14 @@ use haybarn::{
     RawPrefilled, SlabFlags, Stat,
 };
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
 
 /// An arena for a campaign and the CPUs that its threads may use.
 pub struct HaybarnField {
     arena: &'static Arena,
+    config: ArenaConfig,
+    /// Arenas with other numbers of nodes.
+    others: Mutex<Vec<&'static Arena>>,
     backend: String,
     virtual_cpus: Option<u32>,
     allowed: Vec<usize>,
@@ -69,14 +74,38 @@ impl HaybarnField {
             config.cpus = Some(virtual_cpus);
             config.nodes = 2;
         }
-        let arena = Arena::create(config)?;
+        let arena = Arena::create(config.clone())?;
         if let Some(fault) = haybarn::fault::active().first() {
             return Err(FieldError::Faulty(fault.to_string()));
         }
         let backend = arena.backend();
         let virtual_cpus = (backend == BackendKind::Virtual).then(|| arena.cpus());
         let allowed = platform::allowed_cpus();
-        Ok(Self { arena, backend: backend.to_string(), virtual_cpus, allowed, made: AtomicCell::new(0) })
+        Ok(Self {
+            arena,
+            config,
+            others: Mutex::default(),
+            backend: backend.to_string(),
+            virtual_cpus,
+            allowed,
+            made: AtomicCell::new(0),
+        })
+    }
+}
+
+impl HaybarnField {
+    /// The arena with so many nodes, like the run's own in everything else.
+    fn arena_on(&self, nodes: u32) -> Result<&'static Arena, Error> {
+        if nodes == 0 {
+            return Ok(self.arena);
+        }
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(arena) = others.iter().find(|arena| arena.nodes() == nodes) {
+            return Ok(arena);
+        }
+        let arena = Arena::create(ArenaConfig { nodes, ..self.config.clone() })?;
+        others.push(arena);
+        Ok(arena)
     }
 }
 
@@ -99,13 +128,14 @@ impl Field for HaybarnField {
             Error::OutOfMemory { .. } => NoCache::OutOfMemory(error.to_string()),
             _ => NoCache::Refused(error.to_string()),
         };
-        let construction = spec.construct.map(|_| Construction::new(self.arena, &name, spec.size)).transpose();
+        let arena = self.arena_on(spec.nodes).map_err(no_cache)?;
+        let construction = spec.construct.map(|_| Construction::new(arena, &name, spec.size)).transpose();
         let construction = construction.map_err(no_cache)?;
         let args = match (&construction, spec.construct) {
             (Some(construction), Some(mode)) => construction.args(mode, args),
             _ => args,
         };
-        let cache = RawCache::create(self.arena, &name, spec.size, &args).map_err(no_cache)?;
+        let cache = RawCache::create(arena, &name, spec.size, &args).map_err(no_cache)?;
         Ok(Box::new(HaybarnCache::of(cache, name, spec, construction, None)))
     }
 
@@ -178,6 +208,12 @@ impl HaybarnCache {
             let counted = net(&come, &[Stat::SheafFlush, Stat::AllocFastpath, Stat::AllocPrefilled]);
             let there = stats.in_sheaves + stats.in_prefilled;
             identities.push(Identity { what: "objects in sheaves", there, counted });
+        }
+        for (node, part) in (0..).zip(&stats.nodes) {
+            // A census is taken when everything has come back: what is not free in a slab of the node is in a sheaf.
+            let found = self.cache.objects_of_node(node);
+            let (there, counted) = (part.total_objects, found.free + found.in_sheaves);
+            identities.push(Identity { what: "objects of a node", there, counted });
         }
         identities.extend(self.construction.iter().flat_map(|construction| construction.identities(stats)));
         identities
@@ -276,6 +312,10 @@ impl Subject for HaybarnCache {
         Some(self)
     }
 
+    fn by_node(&self) -> Option<&dyn ByNode> {
+        Some(self)
+    }
+
     unsafe fn destroy(&self) -> Result<(), String> {
         // SAFETY: the caller's promise is the callee's condition; the parts are the cache's alone.
         unsafe {
@@ -302,6 +342,20 @@ impl Aside for Prefilled {
     }
 }
 
+impl ByNode for HaybarnCache {
+    fn nodes(&self) -> u32 {
+        self.cache.arena().nodes()
+    }
+
+    fn alloc(&self, node: u32, strict: bool) -> Option<NonNull<u8>> {
+        self.cache.alloc_node(if strict { AllocFlags::THISNODE } else { AllocFlags::empty() }, node)
+    }
+
+    fn node_of(&self, object: NonNull<u8>) -> Result<u32, String> {
+        self.cache.node_of(object.as_ptr()).map_err(|error| error.to_string())
+    }
+}
+
 impl Deferred for HaybarnCache {
     unsafe fn free_rcu(&self, object: NonNull<u8>) -> bool {
         // SAFETY: the caller's promise is the callee's condition.
@@ -320,33 +374,4 @@ impl Deferred for HaybarnCache {
     fn pending(&self) -> u64 {
         self.cache.rcu_pending()
     }
-}
-
-/// The core's counter behind a counter of the report; none behind those that a scenario counts itself.
-fn stat(counter: Counter) -> Option<Stat> {
-    Some(match counter {
-        Counter::Refill => Stat::SheafRefill,
-        Counter::Flush => Stat::SheafFlush,
-        Counter::BarnGet => Stat::BarnGet,
-        Counter::BarnPut => Stat::BarnPut,
-        Counter::NewSlab => Stat::AllocSlab,
-        Counter::FreedSlab => Stat::FreeSlab,
-        Counter::Drain => Stat::Drain,
-        Counter::DrainRetry => Stat::DrainRetry,
-        Counter::CasFail => Stat::CmpxchgDoubleFail,
-        Counter::Constructed => Stat::CtorObject,
-        Counter::Destructed => Stat::DtorObject,
-        Counter::CtorFailed => Stat::CtorFail,
-        Counter::QueuedFree => Stat::FreeQueued,
-        Counter::ReapedSlab => Stat::ReapSlab,
-        Counter::PrefillFast => Stat::SheafPrefillFast,
-        Counter::PrefillSlow => Stat::SheafPrefillSlow,
-        Counter::PrefillOversize => Stat::SheafPrefillOversize,
-        Counter::ReturnFast => Stat::SheafReturnFast,
-        Counter::ReturnSlow => Stat::SheafReturnSlow,
-        Counter::RcuSheaf => Stat::FreeRcuSheaf,
-        Counter::RcuLoose => Stat::FreeRcuSheafFail,
-        Counter::RcuDone => Stat::FreeRcuDone,
-        _ => return None,
-    })
 }

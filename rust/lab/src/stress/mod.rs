@@ -14,6 +14,7 @@ mod ctor;
 mod deferred;
 mod field;
 mod fork;
+mod haybarn_counters;
 mod haybarn_field;
 mod haybarn_site;
 mod held;
@@ -21,6 +22,7 @@ mod injector;
 mod live;
 mod needs;
 mod no_cache;
+mod nodes;
 mod pace;
 mod platform;
 mod prealloc;
@@ -64,6 +66,7 @@ pub const SCENARIOS: &[Scenario] = &[
     fork::SCENARIO,
     prefill::SCENARIO,
     prealloc::SCENARIO,
+    nodes::SCENARIO,
 ];
 
 /// The scenario of that name.

@@ -12,6 +12,7 @@ use pyo3::types::PyType;
 
 use super::layout::{SlabObject, kmem_cache, raise};
 use super::{retire, shells, slots, view};
+use crate::args::Args;
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 
@@ -26,7 +27,9 @@ static ROWS: Rows = Rows(UnsafeCell::new([
         ml_name: c"alloc".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: alloc },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: c"alloc($self, /, *, zero=False)\n--\n\nA new object; its bytes are zero if asked, else whatever was there.\n\n\
+        ml_doc: c"alloc($self, /, *, zero=False, node=None, thisnode=False)\n--\n\nA new object; its bytes are zero if asked, else whatever \
+            was there.\n\nnode: a node, 0 to haybarn.info()[\"nodes\"] - 1, whose memory it should be of; None for what this CPU's sheaves have. \
+            thisnode: memory of that node (without one, of this CPU's) or none.\n\n\
             Raises OutOfMemoryError (a MemoryError), or CacheDestroyedError once the cache is closed or destroyed."
             .as_ptr(),
     },
@@ -68,10 +71,11 @@ unsafe extern "C" fn alloc(
     // SAFETY: called by the interpreter, attached, with a `KmemCache` (the method descriptor checks it).
     let (py, this) = unsafe { (Python::assume_attached(), kmem_cache(Python::assume_attached(), cache)) };
     let mut flags = AllocFlags::empty();
+    let mut node = None;
     if positional != 0 || !names.is_null() {
         // SAFETY: the interpreter's promise about the arguments of a fast call.
-        match unsafe { flags_of(py, arguments, positional, names) } {
-            Ok(parsed) => flags = parsed,
+        match unsafe { asked(py, this, arguments, positional, names) } {
+            Ok(parsed) => (flags, node) = parsed,
             Err(error) => {
                 raise(py, error);
                 return ptr::null_mut();
@@ -83,10 +87,12 @@ unsafe extern "C" fn alloc(
         raise(py, this.no_wrapper(py, 1));
         return ptr::null_mut();
     };
-    let address = match this.guarded.alloc(flags) {
+    // Who names a node goes the long way.
+    let found = if node.is_none() { this.guarded.alloc(flags) } else { Err(()) };
+    let address = match found {
         Ok(Some(address)) => address,
         // SAFETY: attached; the shell is ours.
-        failed => match unsafe { alloc_again(py, this, flags, shell, failed) } {
+        failed => match unsafe { alloc_again(py, this, flags, node, shell, failed) } {
             Some(address) => address,
             None => return ptr::null_mut(),
         },
@@ -107,12 +113,13 @@ unsafe fn alloc_again(
     py: Python<'_>,
     this: &KmemCache,
     flags: AllocFlags,
+    node: Option<u32>,
     shell: NonNull<SlabObject>,
     failed: Result<Option<NonNull<u8>>, ()>,
 ) -> Option<NonNull<u8>> {
     let again = match failed {
         Ok(_none) => Err(this.out_of_memory(py, 1)),
-        Err(()) => this.alloc_gated(py, flags),
+        Err(()) => this.alloc_gated(py, flags, node),
     };
     let error = match again {
         Ok(address) => return Some(address),
@@ -124,21 +131,22 @@ unsafe fn alloc_again(
     None
 }
 
-/// `zero=` by keyword, nothing else.
+/// `zero=`, `node=` and `thisnode=` by keyword, nothing else.
 ///
 /// # Safety
 /// The arguments of a `METH_FASTCALL | METH_KEYWORDS` function.
 #[cold]
-unsafe fn flags_of(
+unsafe fn asked(
     py: Python<'_>,
+    this: &KmemCache,
     arguments: *const *mut ffi::PyObject,
     positional: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
-) -> PyResult<AllocFlags> {
+) -> PyResult<(AllocFlags, Option<u32>)> {
     if positional != 0 {
         return Err(PyTypeError::new_err(format!("alloc() takes no positional arguments ({positional} given)")));
     }
-    let mut flags = AllocFlags::empty();
+    let (mut flags, mut node) = (AllocFlags::empty(), None);
     // SAFETY: `names` is a tuple of strings, with one value each in `arguments`.
     let (names, n) = unsafe {
         let names = Bound::from_borrowed_ptr(py, names).cast_into_unchecked::<pyo3::types::PyTuple>();
@@ -147,17 +155,22 @@ unsafe fn flags_of(
     };
     for at in 0..n {
         let name = names.get_item(at)?;
-        if name.extract::<&str>()? != "zero" {
-            return Err(PyTypeError::new_err(format!("alloc() got an unexpected keyword argument '{name}'")));
-        }
         // SAFETY: as above.
         let value = unsafe { Bound::from_borrowed_ptr(py, *arguments.add(at)) };
-        let zero = value
-            .extract::<bool>()
-            .map_err(|_| PyTypeError::new_err(format!("alloc(): zero must be a bool, not '{}'", type_name(&value))))?;
-        flags.set(AllocFlags::ZERO, zero);
+        let truth = |name| {
+            let wrong =
+                |_| PyTypeError::new_err(format!("alloc(): {name} must be a bool, not '{}'", type_name(&value)));
+            value.extract::<bool>().map_err(wrong)
+        };
+        match name.extract::<&str>()? {
+            "zero" => flags.set(AllocFlags::ZERO, truth("zero")?),
+            "thisnode" => flags.set(AllocFlags::THISNODE, truth("thisnode")?),
+            "node" if value.is_none() => {}
+            "node" => node = Some(Args { py, cache: &this.name }.node(&value, this.nodes(py)?)?),
+            _ => return Err(PyTypeError::new_err(format!("alloc() got an unexpected keyword argument '{name}'"))),
+        }
     }
-    Ok(flags)
+    Ok((flags, node))
 }
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::layout::{SlabObject, raise};
 use super::retire;
+use crate::errors;
 use crate::state::Refusal;
 
 /// A table that the interpreter reads; its rows hold pointers to constants.
@@ -46,9 +47,10 @@ static METHODS: Table<[ffi::PyMethodDef; 6]> = Table(UnsafeCell::new([
     ffi::PyMethodDef::zeroed(),
 ]));
 
-static ATTRIBUTES: Table<[ffi::PyGetSetDef; 6]> = Table(UnsafeCell::new([
+static ATTRIBUTES: Table<[ffi::PyGetSetDef; 7]> = Table(UnsafeCell::new([
     attribute(c"address", address, c"Where the memory is (UseAfterFreeError once freed)."),
     attribute(c"nbytes", nbytes, c"Bytes of the buffer: the cache's object_size."),
+    attribute(c"node", node, c"The node whose memory it is (UseAfterFreeError once freed)."),
     attribute(c"cache", cache, c"The KmemCache that the object comes from."),
     attribute(
         c"payload",
@@ -196,6 +198,24 @@ unsafe extern "C" fn address(object: *mut ffi::PyObject, _: *mut c_void) -> *mut
     }
     // SAFETY: attached.
     unsafe { ffi::PyLong_FromSize_t(this.address().as_ptr() as usize) }
+}
+
+unsafe extern "C" fn node(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, attached, with an instance.
+    let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
+    let usable = this.state.usable().map_err(|refusal| this.refused(py, refusal, false));
+    let found = usable.and_then(|()| {
+        let node = this.cache(py).inside(py, |raw| raw.node_of(this.address().as_ptr()))?;
+        node.map_err(|error| errors::from_core(py, error))
+    });
+    match found {
+        // SAFETY: attached.
+        Ok(node) => unsafe { ffi::PyLong_FromSize_t(node as usize) },
+        Err(error) => {
+            raise(py, error);
+            std::ptr::null_mut()
+        }
+    }
 }
 
 unsafe extern "C" fn nbytes(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
