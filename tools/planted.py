@@ -30,6 +30,7 @@ PLANTED = {
     "plant-unwon-spare": ("--scenario", "prefill"),
     "plant-setup-one-look": ("--scenario", "prealloc"),
     "plant-stray-node": ("--scenario", "nodes"),
+    "plant-join-dying": ("--scenario", "merge"),
 }
 
 

@@ -25,6 +25,7 @@ COUNTERS = (
     *("free_rcu_sheaf", "free_rcu_sheaf_fail", "free_rcu_done"),
     *("first_use", "setup", "setup_met", "use_met", "storage_read"),
     *("alloc_node_mismatch", "free_slowpath"),
+    *("joined", "left", "primary_left", "storage_ended"),
 )
 
 

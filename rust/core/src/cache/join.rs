@@ -13,6 +13,7 @@ use super::registry::Registry;
 use crate::error::Error;
 use crate::inject;
 use crate::slab::flags::SlabFlags;
+use crate::sync::Bug;
 use core::any::Any;
 use std::sync::Arc;
 
@@ -160,7 +161,7 @@ fn mergeable(registry: &Registry, wanted: &Wanted) -> Option<&'static Cache> {
     let caches =
         registry.caches.iter().filter_map(|entry| Some((entry, RawCache::from_address(entry.slots)?.header())));
     let mut fitting = caches.filter(|(entry, cache)| {
-        let apart = entry.apart || entry.is_dying();
+        let apart = entry.apart || (entry.is_dying() && !Bug::JoinDying.planted());
         let standing = Standing { slab_size: cache.geometry.slab_size, flags: cache.flags, apart };
         // One that a fault is about alone is as one with the kernel's FAILSLAB.
         wanted.fits(&standing) && !inject::is_singled_out(entry.slots)

@@ -60,6 +60,8 @@ pub(crate) enum Bug {
     StaleMarks,
     /// The setup of a static cache believes the look that it took before it had the lock.
     SetupOneLook,
+    /// A new name comes to share a storage that is being ended.
+    JoinDying,
     /// Who asks for an object of a node's memory gets what the sheaf has, and a free takes every object for its own node's.
     StrayNode,
 }
@@ -86,6 +88,7 @@ impl Bug {
             Self::LookUnpinned => cfg!(feature = "plant-look-unpinned"),
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
             Self::SetupOneLook => cfg!(feature = "plant-setup-one-look"),
+            Self::JoinDying => cfg!(feature = "plant-join-dying"),
             Self::StrayNode => cfg!(feature = "plant-stray-node"),
             Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
             Self::RcuWeakLeave | Self::RcuPlainCookie => false,

@@ -16,6 +16,7 @@
 
 pub mod claims;
 pub mod conservation;
+mod counter;
 pub mod ledger;
 pub mod stamp;
 pub mod subject;

@@ -1,5 +1,6 @@
 //! What the oracle needs of an allocator under test, and the record that it keeps of one.
 
+pub use super::counter::{Counter, Counters};
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::atomic::AtomicCell;
 use std::ptr::NonNull;
@@ -56,6 +57,10 @@ pub trait Subject: Send + Sync {
     fn by_node(&self) -> Option<&dyn ByNode> {
         None
     }
+    /// With whom the cache shares its slabs, where the allocator lets caches do so.
+    fn sharing(&self) -> Option<Sharing> {
+        None
+    }
     /// Ends the cache; refused, and the cache stays usable, while objects are live.
     ///
     /// # Errors
@@ -64,6 +69,17 @@ pub trait Subject: Send + Sync {
     /// # Safety
     /// Nobody uses the cache during the call, nor after it if it succeeds.
     unsafe fn destroy(&self) -> Result<(), String>;
+}
+
+/// With whom a cache shares its slabs.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// The name of the cache that they belong to.
+    pub primary: String,
+    /// How many others there are.
+    pub others: usize,
+    /// What is the same for all of them and for nobody else.
+    pub storage: usize,
 }
 
 /// Objects of a subject set aside; dropping it gives them back.
@@ -126,165 +142,6 @@ pub trait ByNode {
     /// # Errors
     /// What is wrong with the object.
     fn node_of(&self, object: NonNull<u8>) -> Result<u32, String>;
-}
-
-/// The counters that a run reports, by their names in its JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counter {
-    /// Objects that went from slabs into sheaves.
-    Refill,
-    /// Objects that went from sheaves back to slabs.
-    Flush,
-    /// Full sheaves taken from a barn.
-    BarnGet,
-    /// Full sheaves put into a barn.
-    BarnPut,
-    /// Slabs made.
-    NewSlab,
-    /// Slabs that a free gave back (those that shrink and destroy give back are not counted).
-    FreedSlab,
-    /// CPU slots drained.
-    Drain,
-    /// Rounds of a drain after its first.
-    DrainRetry,
-    /// Swaps of a slab's or a stack's word that lost a race.
-    CasFail,
-    /// Dead slabs whose pages went later: after a grace period, or after destructors.
-    ReapedSlab,
-    /// Prefilled sheaves that were a CPU's spare.
-    PrefillFast,
-    /// Prefilled sheaves from a barn, or new ones.
-    PrefillSlow,
-    /// Prefilled sheaves of more objects than the cache's sheaves hold.
-    PrefillOversize,
-    /// Prefilled sheaves that came back as a CPU's spare.
-    ReturnFast,
-    /// Prefilled sheaves that came back to a barn or to the slabs.
-    ReturnSlow,
-    /// Objects constructed.
-    Constructed,
-    /// Constructed objects that ended.
-    Destructed,
-    /// Slabs given up because a constructor failed.
-    CtorFailed,
-    /// Frees that waited for the end of a callback.
-    QueuedFree,
-    /// Objects that `free_rcu` put on a CPU's rcu sheaf.
-    RcuSheaf,
-    /// Objects of `free_rcu` that went into loose batches.
-    RcuLoose,
-    /// Objects of `free_rcu` whose grace period is over.
-    RcuDone,
-    /// Caches that a first use made (of storages with an owner, whose makers can tell).
-    FirstUse,
-    /// Caches that a setup made.
-    Setup,
-    /// Setups that found a cache there.
-    SetupMet,
-    /// First uses that found no cache and then one of another thread.
-    UseMet,
-    /// Setups that were refused because attributes were being read.
-    StorageRead,
-    /// Allocations that asked for another node than the CPU's, or found an object of another one.
-    NodeMismatch,
-    /// Objects given straight to their slab.
-    SlowFree,
-}
-
-impl Counter {
-    /// Every counter, in the order of the report.
-    pub const ALL: [Self; 29] = [
-        Self::Refill,
-        Self::Flush,
-        Self::BarnGet,
-        Self::BarnPut,
-        Self::NewSlab,
-        Self::FreedSlab,
-        Self::Drain,
-        Self::DrainRetry,
-        Self::CasFail,
-        Self::ReapedSlab,
-        Self::PrefillFast,
-        Self::PrefillSlow,
-        Self::PrefillOversize,
-        Self::ReturnFast,
-        Self::ReturnSlow,
-        Self::Constructed,
-        Self::Destructed,
-        Self::CtorFailed,
-        Self::QueuedFree,
-        Self::RcuSheaf,
-        Self::RcuLoose,
-        Self::RcuDone,
-        Self::FirstUse,
-        Self::Setup,
-        Self::SetupMet,
-        Self::UseMet,
-        Self::StorageRead,
-        Self::NodeMismatch,
-        Self::SlowFree,
-    ];
-
-    /// The name in tables and JSON.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Refill => "refill",
-            Self::Flush => "flush",
-            Self::BarnGet => "barn_get",
-            Self::BarnPut => "barn_put",
-            Self::NewSlab => "new_slab",
-            Self::FreedSlab => "freed_slab",
-            Self::Drain => "drain",
-            Self::DrainRetry => "drain_retry",
-            Self::CasFail => "cas_fail",
-            Self::ReapedSlab => "reaped_slab",
-            Self::PrefillFast => "prefill_fast",
-            Self::PrefillSlow => "prefill_slow",
-            Self::PrefillOversize => "prefill_oversize",
-            Self::ReturnFast => "return_fast",
-            Self::ReturnSlow => "return_slow",
-            Self::Constructed => "ctor_object",
-            Self::Destructed => "dtor_object",
-            Self::CtorFailed => "ctor_fail",
-            Self::QueuedFree => "free_queued",
-            Self::RcuSheaf => "free_rcu_sheaf",
-            Self::RcuLoose => "free_rcu_sheaf_fail",
-            Self::RcuDone => "free_rcu_done",
-            Self::FirstUse => "first_use",
-            Self::Setup => "setup",
-            Self::SetupMet => "setup_met",
-            Self::UseMet => "use_met",
-            Self::StorageRead => "storage_read",
-            Self::NodeMismatch => "alloc_node_mismatch",
-            Self::SlowFree => "free_slowpath",
-        }
-    }
-}
-
-/// A value for each [`Counter`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters([u64; Counter::ALL.len()]);
-
-impl Counters {
-    /// The values that `read` gives.
-    #[must_use]
-    pub fn read(read: impl Fn(Counter) -> u64) -> Self {
-        Self(Counter::ALL.map(read))
-    }
-
-    /// One value.
-    #[must_use]
-    pub fn get(&self, counter: Counter) -> u64 {
-        self.0[counter as usize]
-    }
-
-    /// Adds another cache's values.
-    pub fn add(&mut self, other: &Self) {
-        for (sum, more) in self.0.iter_mut().zip(other.0) {
-            *sum += more;
-        }
-    }
 }
 
 /// What an allocator says about one of its caches.

@@ -21,6 +21,8 @@ pub struct CacheSpec {
     pub light: bool,
     /// `TYPESAFE_BY_RCU`, with the free pointer at this offset.
     pub type_safe: Option<usize>,
+    /// Share slabs with others that ask for the same, as the allocator sees fit.
+    pub merges: bool,
     /// Construct the objects once per slab; where their destructors run.
     pub construct: Option<DtorMode>,
     /// In an arena with so many nodes; 0 for the run's own.
@@ -34,7 +36,16 @@ impl CacheSpec {
     /// Objects of `size` bytes, hits not counted.
     #[must_use]
     pub const fn plain(size: usize) -> Self {
-        Self { size, align: 0, count_hits: false, light: false, type_safe: None, construct: None, nodes: 0 }
+        Self {
+            size,
+            align: 0,
+            count_hits: false,
+            light: false,
+            type_safe: None,
+            merges: false,
+            construct: None,
+            nodes: 0,
+        }
     }
 
     /// Objects of `size` bytes, hits counted.
@@ -53,6 +64,12 @@ impl CacheSpec {
     #[must_use]
     pub const fn type_safe(self, freeptr_offset: usize) -> Self {
         Self { type_safe: Some(freeptr_offset), ..self }
+    }
+
+    /// The same, with slabs that others may share.
+    #[must_use]
+    pub const fn merging(self) -> Self {
+        Self { merges: true, ..self }
     }
 
     /// The same, watched lightly.

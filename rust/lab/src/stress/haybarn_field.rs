@@ -8,11 +8,11 @@ use super::no_cache::NoCache;
 use super::platform;
 use super::rng::Rng;
 use super::site::Site;
-use crate::oracle::subject::{ByNode, Constructed, Counter, Deferred, Identity};
+use crate::oracle::subject::{ByNode, Constructed, Counter, Deferred, Identity, Sharing};
 use crate::oracle::{Aside, Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::{
-    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, CacheStorage, Error, Form, RawCache,
+    AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheName, CacheStats, CacheStorage, Error, Form, RawCache,
     RawPrefilled, SlabFlags, Stat,
 };
 use std::ptr::NonNull;
@@ -119,7 +119,7 @@ impl Field for HaybarnField {
         let type_safe = if spec.type_safe.is_some() { SlabFlags::TYPESAFE_BY_RCU } else { SlabFlags::empty() };
         let args = CacheArgs {
             align: spec.align,
-            flags: SlabFlags::NO_MERGE | type_safe,
+            flags: if spec.merges { type_safe } else { SlabFlags::NO_MERGE | type_safe },
             freeptr_offset: spec.type_safe,
             count_hits: spec.count_hits,
             ..CacheArgs::default()
@@ -135,14 +135,16 @@ impl Field for HaybarnField {
             (Some(construction), Some(mode)) => construction.args(mode, args),
             _ => args,
         };
-        let cache = RawCache::create(arena, &name, spec.size, &args).map_err(no_cache)?;
-        Ok(Box::new(HaybarnCache::of(cache, name, spec, construction, None)))
+        let made = CacheName::create(arena, &name, spec.size, &args).map_err(no_cache)?;
+        // SAFETY: used by the subject alone, whose users promise not to use it after its end.
+        let cache = unsafe { made.raw() };
+        Ok(Box::new(HaybarnCache::of(cache, name, spec, construction, Ends::Name(made))))
     }
 
     fn site(&self, label: &str, spec: CacheSpec) -> Box<dyn Site> {
         let name = format!("stress-{label}-{}-{}", spec.size, self.made.fetch_add(1));
         Box::new(HaybarnSite::new(self.arena, name, spec, |cache, name, spec, storage| {
-            Box::new(HaybarnCache::of(cache, name, spec, None, Some(storage)))
+            Box::new(HaybarnCache::of(cache, name, spec, None, Ends::Storage(storage)))
         }))
     }
 
@@ -168,20 +170,21 @@ struct HaybarnCache {
     align: usize,
     counts_hits: bool,
     construction: Option<Construction>,
-    /// Where it lies, if that was chosen beforehand.
-    storage: Option<&'static CacheStorage>,
+    ends: Ends,
+}
+
+/// What ends the cache.
+enum Ends {
+    /// Its name.
+    Name(CacheName),
+    /// Where it lies, which was chosen beforehand.
+    Storage(&'static CacheStorage),
 }
 
 impl HaybarnCache {
-    fn of(
-        cache: RawCache,
-        name: String,
-        spec: CacheSpec,
-        construction: Option<Construction>,
-        storage: Option<&'static CacheStorage>,
-    ) -> Self {
+    fn of(cache: RawCache, name: String, spec: CacheSpec, construction: Option<Construction>, ends: Ends) -> Self {
         let align = cache.info().align.max(spec.align);
-        Self { cache, name, size: spec.size, align, counts_hits: spec.count_hits, construction, storage }
+        Self { cache, name, size: spec.size, align, counts_hits: spec.count_hits, construction, ends }
     }
 
     /// The kernel specification's conservation identities, as far as the cache's counters reach.
@@ -316,10 +319,18 @@ impl Subject for HaybarnCache {
         Some(self)
     }
 
+    fn sharing(&self) -> Option<Sharing> {
+        let Ends::Name(name) = &self.ends else { return None };
+        Some(Sharing { primary: name.primary()?, others: name.aliases().len(), storage: name.storage_id() })
+    }
+
     unsafe fn destroy(&self) -> Result<(), String> {
         // SAFETY: the caller's promise is the callee's condition; the parts are the cache's alone.
         unsafe {
-            let ended = self.storage.map_or_else(|| self.cache.destroy(), |storage| storage.destroy());
+            let ended = match &self.ends {
+                Ends::Name(name) => name.destroy(),
+                Ends::Storage(storage) => storage.destroy(),
+            };
             ended.map_err(|error| error.to_string())?;
             self.construction.as_ref().map_or(Ok(()), |construction| construction.end())
         }

@@ -20,6 +20,7 @@ mod haybarn_site;
 mod held;
 mod injector;
 mod live;
+mod merge;
 mod needs;
 mod no_cache;
 mod nodes;
@@ -67,6 +68,7 @@ pub const SCENARIOS: &[Scenario] = &[
     prefill::SCENARIO,
     prealloc::SCENARIO,
     nodes::SCENARIO,
+    merge::SCENARIO,
 ];
 
 /// The scenario of that name.
