@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import sysconfig
+import threading
+import time
+import weakref
 
 import pytest
 
@@ -68,6 +73,118 @@ def test_objects_die_on_other_threads(in_threads):
     in_threads(body)
     assert cache.stats()["objects"] == sum(map(len, boxes))
     boxes.clear()
+    assert cache.stats()["objects"] == 0
+    cache.destroy()
+
+
+def test_wrappers_that_died_on_any_thread_come_back_whole_and_once():
+    """Kept by thread, for the first 24 that live; these are more, they end, and later ones take over what they kept."""
+    cache = KmemCache("kept", 64)
+    threads = 30
+    pool = [[] for _ in range(threads)]
+
+    def body(index):
+        for round_ in range(300):
+            pool[(index * 7 + round_) % threads].extend(cache.alloc() for _ in range(3))
+            # Whoever adds to the list meanwhile drops what he adds.
+            mine, pool[index] = pool[index], []
+            for at, obj in enumerate(mine):
+                memoryview(obj)[:8] = id(obj).to_bytes(8, "little")
+                assert int.from_bytes(bytes(obj)[:8], "little") == id(obj)
+                assert obj.cache is cache
+                assert not obj.freed
+                if at % 2:
+                    obj.free()
+            del mine
+
+    for _ in range(3):
+        workers = [threading.Thread(target=body, args=(index,)) for index in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        live = [obj for objs in pool for obj in objs] + cache.alloc_bulk(2000)
+        assert len({id(obj) for obj in live}) == len({obj.address for obj in live}) == len(live)
+        assert cache.stats()["objects"] == len(live)
+        del live
+        pool[:] = [[] for _ in range(threads)]
+    assert cache.stats()["objects"] == 0
+    cache.destroy()
+
+
+def test_a_weak_reference_never_shows_the_wrappers_next_life(in_threads):
+    cache = KmemCache("weak", 64)
+    shown = [None] * THREADS
+    stop = []
+
+    def body(index):
+        if index % 2:
+            while len(stop) < THREADS // 2:
+                ref, stamp = shown[index - 1] or (lambda: None, None)
+                obj = ref()
+                assert obj is None or bytes(obj)[:8] == stamp
+        else:
+            try:
+                for life in range(4000):
+                    stamp = life.to_bytes(8, "little")
+                    obj = cache.alloc()
+                    memoryview(obj)[:8] = stamp
+                    ref = weakref.ref(obj)
+                    shown[index] = (ref, stamp)
+                    del obj
+                    following = cache.alloc()
+                    # The other thread may have got hold of it.
+                    found = ref()
+                    assert found is None or (found is not following and bytes(found)[:8] == stamp)
+                    del found, following
+            finally:
+                stop.append(index)
+
+    in_threads(body)
+    shown.clear()
+    assert cache.stats()["objects"] == 0
+    cache.destroy()
+
+
+def test_a_forks_child_makes_wrappers_of_its_own(in_threads):
+    """Fork takes other threads away in the middle of keeping and taking; their seats go to the child's new threads."""
+    cache = KmemCache("kept-fork", 64)
+    done, resting = [], []
+
+    def child():
+        live = []
+
+        def body():
+            live.extend(cache.alloc() for _ in range(1500))
+
+        workers = [threading.Thread(target=body) for _ in range(12)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return len({id(obj) for obj in live}) == len({obj.address for obj in live}) == 12 * 1500
+
+    def body(index):
+        if index:
+            while not done:
+                if resting:
+                    time.sleep(0.001)
+                held = [cache.alloc() for _ in range(10)]
+                held.reverse()
+            return
+        try:
+            for _ in range(5):
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(60)
+                    os._exit(0 if child() else 1)
+                resting.append(pid)
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+                resting.clear()
+        finally:
+            done.append(True)
+
+    in_threads(body)
     assert cache.stats()["objects"] == 0
     cache.destroy()
 

@@ -19,6 +19,7 @@ mod words;
 mod words;
 
 use haybarn::sync::Published;
+pub(crate) use words::Here;
 use words::{Stay, Words};
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) use words::{Watched, look_at_thread};
@@ -79,9 +80,9 @@ impl Gate {
 
     /// Runs a call that moves one object (or says with `false` that it did not), if no flag is set. It neither waits nor
     /// runs Python code.
-    #[inline]
-    pub(crate) fn short<R>(&self, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
-        self.words.short(does, call)
+    #[inline(always)]
+    pub(crate) fn short<R>(&self, here: &Here, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
+        self.words.short(here, does, call)
     }
 
     /// Enters for any call; `closed` says whether a closed gate is good enough (freeing, statistics).

@@ -1,8 +1,8 @@
 //! How calls show themselves without a GIL: at a turnstile, by plain stores to a thread's own line. The flags are its own.
 #![forbid(unsafe_code)]
 
+pub(crate) use haybarn::rcu::{Here, Watched, watch_thread as look_at_thread};
 use haybarn::rcu::{Kind, Turnstile, Visit};
-pub(crate) use haybarn::rcu::{Watched, watch_thread as look_at_thread};
 use haybarn::sync::Published;
 
 use super::Does;
@@ -38,9 +38,9 @@ impl Words {
         Self(Turnstile::new())
     }
 
-    #[inline]
-    pub(super) fn short<R>(&self, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
-        self.0.pass(kind(does), call)
+    #[inline(always)]
+    pub(super) fn short<R>(&self, here: &Here, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
+        self.0.pass(here, kind(does), call)
     }
 
     pub(super) fn enter(&self, does: Does) -> (Stay<'_>, u64) {

@@ -22,6 +22,16 @@ const OBJECT: u64 = CALL << 16;
 pub(super) const LARGEST_TALLY: u64 = u64::MAX / OBJECT;
 const OBJECTS_AT: u32 = OBJECT.trailing_zeros();
 
+/// The calling thread during one call: it holds the GIL, and that is all there is to know.
+pub(crate) struct Here;
+
+impl Here {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self
+    }
+}
+
 /// See the module.
 pub(super) struct Words([Published; 2]);
 
@@ -54,7 +64,7 @@ impl Words {
     }
 
     #[inline]
-    pub(super) fn short<R>(&self, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
+    pub(super) fn short<R>(&self, _: &Here, does: Does, call: impl FnOnce() -> (R, bool)) -> Option<R> {
         let word = self.word(does);
         let seen = word.read();
         if seen & FLAGS != 0 {

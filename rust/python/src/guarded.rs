@@ -10,7 +10,7 @@ use haybarn::{AllocFlags, CacheName, CtorError, RawCache, SlabFlags};
 use pyo3::Python;
 
 use crate::addresses::Addresses;
-use crate::gate::{Does, Gate, Pass, Refused};
+use crate::gate::{Does, Gate, Here, Pass, Refused};
 use crate::lifetimes::{Identity, Lifetimes, inside, later};
 
 mod lending;
@@ -115,9 +115,9 @@ impl Guarded {
     }
 
     /// One object, or `None` when memory is out; `Err` when the short way is barred (see [`Guarded::alloc_gated`]).
-    #[inline]
-    pub(crate) fn alloc(&self, flags: AllocFlags) -> Result<Option<NonNull<u8>>, ()> {
-        let taken = self.gate.short(Does::Alloc, || {
+    #[inline(always)]
+    pub(crate) fn alloc(&self, here: &Here, flags: AllocFlags) -> Result<Option<NonNull<u8>>, ()> {
+        let taken = self.gate.short(here, Does::Alloc, || {
             let object = self.raw.alloc(flags);
             (object, object.is_some())
         });
@@ -146,9 +146,9 @@ impl Guarded {
     ///
     /// # Safety
     /// `object` is live, came from this cache, and is the caller's alone to free.
-    #[inline]
-    pub(crate) unsafe fn free(&self, py: Python<'_>, object: NonNull<u8>) {
-        let freed = self.gate.short(Does::Free, || {
+    #[inline(always)]
+    pub(crate) unsafe fn free(&self, py: Python<'_>, here: &Here, object: NonNull<u8>) {
+        let freed = self.gate.short(here, Does::Free, || {
             // SAFETY: the caller's promise; a live object keeps the cache from being destroyed.
             unsafe { self.raw.free(object) }
             ((), true)
@@ -183,7 +183,7 @@ impl Guarded {
             return false;
         }
         // SAFETY: the caller's promise.
-        self.put_off(py, move |this, py| unsafe { this.free(py, object) });
+        self.put_off(py, move |this, py| unsafe { this.free(py, &Here::new(), object) });
         true
     }
 
@@ -211,7 +211,7 @@ impl Guarded {
         if self.puts_off() {
             for &mut object in objects {
                 // SAFETY: the caller's promise; objects are not null.
-                unsafe { self.free(py, NonNull::new_unchecked(object)) };
+                unsafe { self.free(py, &Here::new(), NonNull::new_unchecked(object)) };
             }
             return;
         }

@@ -193,7 +193,7 @@ pub(super) fn watch_forks() {
 
 /// In a forked child: only the calling thread is there.
 extern "C" fn in_child() {
-    super::seat::in_child();
+    super::kept::KEPT.forget_others(super::seat::in_child());
     LOCAL.with(|local| {
         let mine = local.record();
         for record in table::all().filter(|record| record.is_claimed()) {

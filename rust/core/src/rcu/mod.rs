@@ -8,6 +8,7 @@
 //! | `stall` | reports of readers that stay |
 //! | `queue`, `pending`, `callbacks` | callbacks and the barrier |
 //! | `turnstile`, `seat` | short visits that somebody else may want to end, and count |
+//! | `here`, `kept` | the calling thread during one call, and the pointers that it keeps |
 //! | `domain`, `guard`, `counts` | the process's one instance, a section as a value, counters |
 //!
 //! ```
@@ -39,6 +40,9 @@ mod grace;
 #[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]
+mod here;
+mod kept;
+#[cfg(not(loom))]
 mod local;
 #[cfg(not(loom))]
 mod pending;
@@ -62,6 +66,8 @@ pub use counts::{Stats, stats};
 pub use domain::reader_fence;
 #[cfg(not(loom))]
 pub use guard::{ReadGuard, read_lock};
+#[cfg(not(loom))]
+pub use here::Here;
 #[cfg(not(loom))]
 pub use local::{is_reading, read_lock_raw, read_unlock_raw};
 #[cfg(not(loom))]

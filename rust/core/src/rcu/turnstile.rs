@@ -13,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 use super::grace::Platform;
+#[cfg(not(loom))]
+use super::here::Here;
 use super::seat::{SEATS, Seat};
 use crate::sync::{Published, Sides};
 
@@ -39,7 +41,7 @@ struct Words([Published; 2]);
 /// See the module's text in rust/core/src/rcu/turnstile.rs.
 pub struct Turnstile {
     flags: Published,
-    words: Box<[Words]>,
+    words: Box<[Words; SEATS]>,
 }
 
 /// A visit of any length; ends when dropped, on the thread that began it.
@@ -79,12 +81,12 @@ fn add(word: &Published, own: bool, n: u64) {
 
 impl Turnstile {
     pub(super) fn empty() -> Self {
-        let words = || Words([Published::new(0), Published::new(0)]);
-        Self { flags: Published::new(0), words: (0..SEATS).map(|_| words()).collect() }
+        let words = |_| Words([Published::new(0), Published::new(0)]);
+        Self { flags: Published::new(0), words: Box::new(std::array::from_fn(words)) }
     }
 
     /// Runs `visit`, which says whether it did one thing, unless a flag is raised. It must not visit again inside.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pass_at<R>(
         &self,
         seat: Seat,
@@ -181,9 +183,9 @@ impl Turnstile {
 
     /// Runs `visit`, which says whether it did one thing, unless a flag is raised; `None` then. It must not visit the same
     /// turnstile inside, nor unwind. A few nanoseconds, and no atomic read-modify-write for the first 24 threads.
-    #[inline]
-    pub fn pass<R>(&self, kind: Kind, visit: impl FnOnce() -> (R, bool)) -> Option<R> {
-        self.pass_at(Seat::mine(), &super::domain::GRACE.sides, kind, visit)
+    #[inline(always)]
+    pub fn pass<R>(&self, here: &Here, kind: Kind, visit: impl FnOnce() -> (R, bool)) -> Option<R> {
+        self.pass_at(here.seat(), &super::domain::GRACE.sides, kind, visit)
     }
 
     /// Begins a visit of any length, whatever the flags; gives them too. Visits may lie inside one another.

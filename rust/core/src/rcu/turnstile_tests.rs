@@ -8,16 +8,16 @@ const CLOSED: u64 = 1;
 #[test]
 fn a_pass_counts_what_it_did_and_a_flag_bars_it() {
     let gate = Turnstile::new();
-    assert_eq!(gate.pass(Kind::Enter, || ("in", true)), Some("in"));
-    assert_eq!(gate.pass(Kind::Enter, || ("nothing", false)), Some("nothing"));
-    assert_eq!(gate.pass(Kind::Leave, || ((), true)), Some(()));
+    assert_eq!(gate.pass(&Here::new(), Kind::Enter, || ("in", true)), Some("in"));
+    assert_eq!(gate.pass(&Here::new(), Kind::Enter, || ("nothing", false)), Some("nothing"));
+    assert_eq!(gate.pass(&Here::new(), Kind::Leave, || ((), true)), Some(()));
     assert_eq!(gate.done(), [1, 1]);
     gate.change(CLOSED, 0);
-    assert_eq!(gate.pass(Kind::Enter, || unreachable!("barred") as ((), bool)), None);
+    assert_eq!(gate.pass(&Here::new(), Kind::Enter, || unreachable!("barred") as ((), bool)), None);
     gate.change(2, CLOSED);
     assert_eq!(gate.flags(), 2);
     gate.change(0, 2);
-    assert_eq!(gate.pass(Kind::Leave, || ((), true)), Some(()));
+    assert_eq!(gate.pass(&Here::new(), Kind::Leave, || ((), true)), Some(()));
     assert_eq!(gate.done(), [1, 2]);
 }
 
@@ -49,12 +49,12 @@ fn a_watched_thread_passes_nowhere_and_visits_everywhere() {
     {
         let _watched = super::super::watch_thread();
         let _again = super::super::watch_thread();
-        assert_eq!(gate.pass(Kind::Enter, || ((), true)), None);
+        assert_eq!(gate.pass(&Here::new(), Kind::Enter, || ((), true)), None);
         gate.visit(Kind::Enter).0.count(2);
     }
     outer.count(1);
     drop(outer);
-    assert_eq!(gate.pass(Kind::Enter, || ((), true)), Some(()));
+    assert_eq!(gate.pass(&Here::new(), Kind::Enter, || ((), true)), Some(()));
     assert!(gate.is_empty());
     assert_eq!(gate.done(), [4, 0]);
 }
@@ -74,7 +74,7 @@ fn nobody_is_inside_with_the_owner_and_every_count_is_there() {
                 start.wait();
                 let mut done = 0;
                 while stop.get() == 0 {
-                    let passed = gate.pass(Kind::Enter, || {
+                    let passed = gate.pass(&Here::new(), Kind::Enter, || {
                         seen.add(alone.get());
                         ((), true)
                     });

@@ -14,9 +14,22 @@ use core::sync::atomic::Ordering;
 pub(crate) struct BitWord(AtomicU64);
 
 impl BitWord {
-    #[cfg(test)]
+    /// These bits are taken.
+    #[cfg(not(loom))]
+    pub const fn new(bits: u64) -> Self {
+        Self(AtomicU64::new(bits))
+    }
+
+    /// These bits are taken.
+    #[cfg(loom)]
     pub fn new(bits: u64) -> Self {
         Self(AtomicU64::new(bits))
+    }
+
+    /// Takes exactly these bits: in a forked child, which has one thread.
+    #[cfg(not(loom))]
+    pub fn reset(&self, bits: u64) {
+        self.0.store(bits, Ordering::Release);
     }
 
     /// The bits at some moment, for a decision that a swap will check.

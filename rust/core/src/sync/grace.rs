@@ -20,7 +20,7 @@
 
 use super::plant::Bug;
 use super::shim::{AtomicU64, fence};
-use core::sync::atomic::{AtomicPtr, AtomicU64 as PlainU64, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicPtr, AtomicU64 as PlainU64, AtomicUsize, Ordering, compiler_fence};
 
 /// Both models and statics make these; loom's atomics are not for statics.
 macro_rules! new {
@@ -224,6 +224,12 @@ impl<T> OwnPtr<T> {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Sets it.
+    #[inline(always)]
+    pub fn set(&self, pointer: *mut T) {
+        self.0.store(pointer, Ordering::Relaxed);
+    }
+
     /// Sets it if it is null: false if a signal handler was quicker.
     pub fn set_once(&self, pointer: *mut T) -> bool {
         self.0.compare_exchange(core::ptr::null_mut(), pointer, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -232,5 +238,28 @@ impl<T> OwnPtr<T> {
     /// Null again.
     pub fn clear(&self) -> *mut T {
         self.0.swap(core::ptr::null_mut(), Ordering::Relaxed)
+    }
+}
+
+/// A number that one thread uses, and nobody else.
+#[repr(transparent)]
+pub(crate) struct OwnWord(AtomicUsize);
+
+impl OwnWord {
+    /// Zero.
+    pub const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// The number.
+    #[inline(always)]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    #[inline(always)]
+    pub fn set(&self, n: usize) {
+        self.0.store(n, Ordering::Relaxed);
     }
 }

@@ -15,7 +15,7 @@ mod wide;
 pub(crate) use bits::{BitWord, SummaryWord};
 pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};
-pub(crate) use grace::{CrowdWord, GraceSeq, OwnPtr, ReaderWord, Sides};
+pub(crate) use grace::{CrowdWord, GraceSeq, OwnPtr, OwnWord, ReaderWord, Sides};
 pub(crate) use plant::Bug;
 pub use roles::{Counter, Published, PublishedPtr};
 pub(crate) use roles::{Gong, TryFlag};

@@ -6,7 +6,7 @@ use haybarn::{AllocFlags, Error, RawPrefilled};
 use pyo3::Python;
 
 use super::{Gone, Guarded, NoObject};
-use crate::gate::Does;
+use crate::gate::{Does, Here};
 
 /// What keeps a closed cache.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ impl Guarded {
     /// [`Guarded::taking_gated`]).
     #[inline]
     pub(crate) fn taking<R>(&self, call: impl FnOnce() -> Option<R>) -> Result<Option<R>, ()> {
-        let taken = self.gate.short(Does::Alloc, || {
+        let taken = self.gate.short(&Here::new(), Does::Alloc, || {
             let taken = call();
             let moved = taken.is_some();
             (taken, moved)

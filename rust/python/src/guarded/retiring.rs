@@ -6,7 +6,7 @@ use haybarn::Error;
 use pyo3::Python;
 
 use super::Guarded;
-use crate::gate::Does;
+use crate::gate::{Does, Here};
 
 impl Guarded {
     /// Hands one object to the core, to be reused after a grace period. False: that would have to wait, and nothing has
@@ -15,7 +15,7 @@ impl Guarded {
     /// # Safety
     /// As [`Guarded::free`].
     pub(crate) unsafe fn try_free_rcu(&self, py: Python<'_>, object: NonNull<u8>) -> bool {
-        let tried = self.gate.short(Does::Free, || {
+        let tried = self.gate.short(&Here::new(), Does::Free, || {
             // SAFETY: the caller's promise.
             let done = unsafe { self.raw.try_free_rcu(object) };
             (done, done)

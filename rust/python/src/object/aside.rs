@@ -12,6 +12,7 @@ use super::layout::SlabObject;
 use super::{shells, slots};
 use crate::cache::KmemCache;
 use crate::errors;
+use crate::gate::Here;
 use crate::guarded::NoSheaf;
 use crate::lifetimes::later;
 
@@ -73,7 +74,7 @@ impl SetAside {
         // SAFETY: attached; the memory is a wrapper's and nobody's yet; the address is a live object of the cache, to which a
         // new reference is handed over; the filled shell is a new reference for us.
         unsafe {
-            let shell = shells::begin(memory, slots::type_object());
+            let shell = shells::begin(memory);
             SlabObject::fill(shell, address, NonNull::new_unchecked(ffi::Py_NewRef(cache.as_ptr())));
             Ok(Bound::from_owned_ptr(py, shell.as_ptr().cast()))
         }
@@ -147,7 +148,7 @@ impl Wrappers {
         }
         while self.0.len() < n {
             // SAFETY: attached.
-            let Some(memory) = (unsafe { shells::set_aside() }) else {
+            let Some(memory) = (unsafe { shells::set_aside(&Here::new(), slots::type_object()) }) else {
                 self.shrink_to(before);
                 return false;
             };
@@ -166,7 +167,7 @@ impl Wrappers {
             && let Some(memory) = self.0.pop()
         {
             // SAFETY: called attached only; from `set_aside`, and nobody has seen it.
-            unsafe { shells::retire(memory) };
+            unsafe { shells::retire(&Here::new(), memory) };
         }
     }
 }

@@ -12,6 +12,7 @@ use super::layout::SlabObject;
 use super::{shells, slots};
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
+use crate::gate::Here;
 use crate::guarded::Gone;
 use crate::state::Refusal;
 
@@ -44,7 +45,7 @@ pub(crate) fn alloc_many<'py>(
         // SAFETY: attached; the address is a live object of this cache and nobody's yet; a new reference to the cache is
         // handed over, and the filled shell is a new reference for us.
         let made = unsafe {
-            shells::new(slots::type_object()).map(|shell| {
+            shells::new(&Here::new(), slots::type_object()).map(|shell| {
                 let cache = NonNull::new_unchecked(ffi::Py_NewRef(cache.as_ptr()));
                 SlabObject::fill(shell, NonNull::new_unchecked(address), cache);
                 Bound::from_owned_ptr(py, shell.as_ptr().cast())

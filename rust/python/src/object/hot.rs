@@ -11,10 +11,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::layout::{SlabObject, kmem_cache, raise};
-use super::{retire, shells, slots, view};
+use super::{methods, retire, shells, slots, view};
 use crate::args::Args;
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
+use crate::gate::Here;
 
 /// The rows of the two methods; the interpreter keeps pointers to them.
 struct Rows(UnsafeCell<[ffi::PyMethodDef; 2]>);
@@ -69,26 +70,58 @@ unsafe extern "C" fn alloc(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, attached, with a `KmemCache` (the method descriptor checks it).
-    let (py, this) = unsafe { (Python::assume_attached(), kmem_cache(Python::assume_attached(), cache)) };
-    let mut flags = AllocFlags::empty();
-    let mut node = None;
+    let py = unsafe { Python::assume_attached() };
     if positional != 0 || !names.is_null() {
         // SAFETY: the interpreter's promise about the arguments of a fast call.
-        match unsafe { asked(py, this, arguments, positional, names) } {
-            Ok(parsed) => (flags, node) = parsed,
-            Err(error) => {
-                raise(py, error);
-                return ptr::null_mut();
-            }
+        return unsafe { alloc_asked(py, cache, arguments, positional, names) };
+    }
+    // SAFETY: as above.
+    unsafe { alloc_with(py, cache, AllocFlags::empty(), None) }
+}
+
+/// With arguments: the function without any is shorter for it.
+///
+/// # Safety
+/// Attached; `cache` is a `KmemCache`, the others are the arguments of a `METH_FASTCALL | METH_KEYWORDS` function.
+#[cold]
+#[inline(never)]
+unsafe fn alloc_asked(
+    py: Python<'_>,
+    cache: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    positional: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's promise.
+    match unsafe { asked(py, kmem_cache(py, cache), arguments, positional, names) } {
+        // SAFETY: as above.
+        Ok((flags, node)) => unsafe { alloc_with(py, cache, flags, node) },
+        Err(error) => {
+            raise(py, error);
+            ptr::null_mut()
         }
     }
+}
+
+/// # Safety
+/// Attached; `cache` is a `KmemCache`.
+#[inline(always)]
+unsafe fn alloc_with(
+    py: Python<'_>,
+    cache: *mut ffi::PyObject,
+    flags: AllocFlags,
+    node: Option<u32>,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's promise.
+    let this = unsafe { kmem_cache(py, cache) };
+    let here = Here::new();
     // SAFETY: attached, and the type is ready since the module is.
-    let Some(shell) = (unsafe { shells::new(slots::type_object()) }) else {
+    let Some(shell) = (unsafe { shells::new(&here, slots::type_object()) }) else {
         raise(py, this.no_wrapper(py, 1));
         return ptr::null_mut();
     };
     // Who names a node goes the long way.
-    let found = if node.is_none() { this.guarded.alloc(flags) } else { Err(()) };
+    let found = if node.is_none() { this.guarded.alloc(&here, flags) } else { Err(()) };
     let address = match found {
         Ok(Some(address)) => address,
         // SAFETY: attached; the shell is ours.
@@ -126,7 +159,7 @@ unsafe fn alloc_again(
         Err(error) => error,
     };
     // SAFETY: the caller's promise; nobody has seen the shell.
-    unsafe { shells::retire(shell) };
+    unsafe { shells::retire(&Here::new(), shell) };
     raise(py, error);
     None
 }
@@ -186,8 +219,8 @@ unsafe extern "C" fn free(cache: *mut ffi::PyObject, object: *mut ffi::PyObject)
             Ok(()) => {
                 // SAFETY: the state has just gone from live to freed, which happens once; the object is of this cache.
                 unsafe {
-                    this.guarded.free(py, object.address());
-                    return ffi::Py_NewRef(ffi::Py_None());
+                    this.guarded.free(py, &Here::new(), object.address());
+                    return methods::none();
                 }
             }
             Err(refusal) => object.refused(py, refusal, true),

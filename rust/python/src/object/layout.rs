@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
+use haybarn::sync::Published;
 use pyo3::prelude::*;
 use pyo3::{Borrowed, ffi};
 
@@ -69,15 +70,16 @@ impl SlabObject {
         }
     }
 
-    /// Whether weak references may have to be cleared. Without the GIL another thread may be taking the last one out of
-    /// the list just now, and only the interpreter can wait for it.
+    /// Whether there are weak references to clear. Without the GIL another thread may be taking the last one out of the list just
+    /// now; it then clears the word last, under a lock that lies elsewhere.
     ///
     /// # Safety
     /// The last reference is gone.
     #[inline]
-    pub(super) unsafe fn may_have_weakrefs(&self) -> bool {
-        // SAFETY: with the GIL, which the caller holds, nobody writes the list meanwhile.
-        cfg!(Py_GIL_DISABLED) || !unsafe { *self.weakrefs.get() }.is_null()
+    pub(super) unsafe fn has_weakrefs(&self) -> bool {
+        // SAFETY: a field of ours, as large and aligned as a word; the interpreter too writes it by atomic stores where there is
+        // no GIL. Nobody can add a reference any more.
+        unsafe { &*self.weakrefs.get().cast::<Published>() }.read() != 0
     }
 
     /// The address of the memory, this wrapper's or not.

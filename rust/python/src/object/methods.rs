@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::layout::{SlabObject, raise};
 use super::retire;
 use crate::errors;
+use crate::gate::Here;
 use crate::state::Refusal;
 
 /// A table that the interpreter reads; its rows hold pointers to constants.
@@ -108,9 +109,16 @@ const fn attribute(name: &'static CStr, get: ffi::getter, doc: &'static CStr) ->
 }
 
 #[inline]
-fn none() -> *mut ffi::PyObject {
+pub(super) fn none() -> *mut ffi::PyObject {
     // SAFETY: `None` is there as long as the interpreter is, which has called us.
-    unsafe { ffi::Py_NewRef(ffi::Py_None()) }
+    let none = unsafe { ffi::Py_None() };
+    // From 3.12 on it is immortal: nobody counts references to it.
+    // SAFETY: as above.
+    #[cfg(not(Py_3_12))]
+    unsafe {
+        ffi::Py_INCREF(none);
+    }
+    none
 }
 
 /// Live to freed. Without a GIL that is a locked instruction, but for an object that only the caller refers to.
@@ -134,7 +142,7 @@ unsafe extern "C" fn free(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> 
     match unsafe { end(object, this) } {
         Ok(()) => {
             // SAFETY: the state has just gone from live to freed, which happens once.
-            unsafe { this.cache(py).guarded.free(py, this.address()) };
+            unsafe { this.cache(py).guarded.free(py, &Here::new(), this.address()) };
             none()
         }
         Err(refusal) => {

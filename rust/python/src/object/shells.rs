@@ -1,6 +1,9 @@
-//! Wrappers kept for reuse. With the GIL they lie in one stack that the GIL guards, as the interpreter's own free lists
-//! do; without it the interpreter's allocator is already a stack per thread, and anything of ours would have to follow
-//! threads to their end, so nothing is kept.
+//! Wrappers kept for reuse, as the interpreter does with its own small types: with the GIL in one stack that the GIL guards, without
+//! it in one for each of the first threads, which later threads take over (`haybarn::rcu::Here`). A wrapper goes to the thread that
+//! lets go of it last.
+//!
+//! A wrapper that is kept is a dead object, as those in the interpreter's own lists are: its type is whole, its count is nothing
+//! that another thread could raise, and `_Py_NewReference` makes it an object again, owned by the thread that runs it.
 
 use std::ptr::NonNull;
 
@@ -9,47 +12,56 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::layout::SlabObject;
+use crate::gate::Here;
 use crate::lifetimes::inside;
 
-/// A new instance of `class` with its Python head in place and nothing else; `None` when memory is out or this thread is inside
-/// of a destructor, and no error is set.
+/// A new instance of `class`, the type of `SlabObject`, with its Python head in place and nothing else; `None` when memory is out
+/// or this thread is inside of a destructor, and no error is set.
 ///
 /// # Safety
-/// The interpreter is attached; `class` is the ready type of `SlabObject`.
-#[inline]
-pub(super) unsafe fn new(class: *mut ffi::PyTypeObject) -> Option<NonNull<SlabObject>> {
+/// The interpreter is attached; `class` is the ready type of `SlabObject`, and `here` this thread.
+#[inline(always)]
+pub(super) unsafe fn new(here: &Here, class: *mut ffi::PyTypeObject) -> Option<NonNull<SlabObject>> {
     // SAFETY: attached; the memory is nobody's else, and the type ready by the caller's promise.
-    unsafe { set_aside().map(|memory| begin(memory, class)) }
+    unsafe { set_aside(here, class).map(|memory| begin(memory)) }
 }
 
-/// Memory for an instance, without a Python head; `None` when memory is out, and no error is set.
+/// Memory for an instance of `class`, without a count of references; `None` when memory is out, and no error is set.
 ///
 /// # Safety
-/// The interpreter is attached.
-#[inline]
-pub(super) unsafe fn set_aside() -> Option<NonNull<SlabObject>> {
+/// As for [`new`].
+#[inline(always)]
+pub(super) unsafe fn set_aside(here: &Here, class: *mut ffi::PyTypeObject) -> Option<NonNull<SlabObject>> {
     // SAFETY: attached.
-    let memory = unsafe { kept::take() };
+    let memory = unsafe { kept::take(here) };
     match memory {
+        // Of the one class there is.
         Some(memory) => Some(memory),
         // SAFETY: attached.
-        None => unsafe { allocate() },
+        None => unsafe { allocate(class) },
     }
 }
 
-/// Puts the Python head in place: a new instance of `class` with nothing else. Asks for no memory.
+/// Makes it a new instance with nothing else. Asks for no memory.
 ///
 /// # Safety
-/// The interpreter is attached; `memory` came from [`set_aside`] and is nobody's; `class` is the ready type of `SlabObject`.
-#[inline]
-pub(super) unsafe fn begin(memory: NonNull<SlabObject>, class: *mut ffi::PyTypeObject) -> NonNull<SlabObject> {
-    // SAFETY: the memory is large enough for an instance and nobody's; the type is static and ready.
-    unsafe { ffi::PyObject_Init(memory.as_ptr().cast(), class) };
+/// The interpreter is attached; `memory` came from [`set_aside`] and is nobody's.
+#[inline(always)]
+pub(super) unsafe fn begin(memory: NonNull<SlabObject>) -> NonNull<SlabObject> {
+    // SAFETY: nobody's memory, large enough for an instance, with its type in place; the type is static and not counted.
+    unsafe { _Py_NewReference(memory.as_ptr().cast()) };
     memory
 }
 
+unsafe extern "C" {
+    /// What the interpreter's own free lists, and `PyObject_Init`, begin an object with; exported since 2.x.
+    fn _Py_NewReference(object: *mut ffi::PyObject);
+}
+
+/// # Safety
+/// As for [`new`].
 #[cold]
-unsafe fn allocate() -> Option<NonNull<SlabObject>> {
+unsafe fn allocate(class: *mut ffi::PyTypeObject) -> Option<NonNull<SlabObject>> {
     // SAFETY: the interpreter is attached.
     if unsafe { kept::is_watched() } && inside::in_dtor() {
         return None;
@@ -58,7 +70,10 @@ unsafe fn allocate() -> Option<NonNull<SlabObject>> {
         return None;
     }
     // SAFETY: the interpreter is attached.
-    NonNull::new(unsafe { ffi::PyObject_Malloc(size_of::<SlabObject>()) }.cast())
+    let memory: NonNull<SlabObject> = NonNull::new(unsafe { ffi::PyObject_Malloc(size_of::<SlabObject>()) }.cast())?;
+    // SAFETY: the head is at the beginning, and nobody else knows the memory.
+    unsafe { (&raw mut (*memory.as_ptr().cast::<ffi::PyObject>()).ob_type).write(class) };
+    Some(memory)
 }
 
 /// While it lives, no allocation of this thread takes the short way, of whatever cache, so that each is asked whether it is legal
@@ -98,11 +113,11 @@ impl Drop for Watched {
 /// Takes the memory of a dead instance back.
 ///
 /// # Safety
-/// The interpreter is attached; nobody refers to the instance any more and its fields are cleared.
+/// The interpreter is attached; it came from [`set_aside`]; nobody refers to the instance any more and its fields are cleared.
 #[inline]
-pub(super) unsafe fn retire(shell: NonNull<SlabObject>) {
+pub(super) unsafe fn retire(here: &Here, shell: NonNull<SlabObject>) {
     // SAFETY: attached.
-    if !unsafe { kept::give(shell) } {
+    if !unsafe { kept::give(here, shell) } {
         // SAFETY: from `PyObject_Malloc` in `allocate`.
         unsafe { ffi::PyObject_Free(shell.as_ptr().cast()) };
     }
@@ -115,7 +130,7 @@ mod kept {
 
     use pyo3::Python;
 
-    use super::SlabObject;
+    use super::{Here, SlabObject};
 
     /// More than any program holds between two uses in a loop, and 24 KiB.
     const MOST: usize = 512;
@@ -177,7 +192,7 @@ mod kept {
     /// # Safety
     /// The GIL is held.
     #[inline]
-    pub(super) unsafe fn take() -> Option<NonNull<SlabObject>> {
+    pub(super) unsafe fn take(_: &Here) -> Option<NonNull<SlabObject>> {
         // SAFETY: the GIL is held and nothing in here calls out, so this is the only reference.
         let (n, shells) = unsafe { &mut *KEPT.0.get() };
         *n = n.checked_sub(1)?;
@@ -187,7 +202,7 @@ mod kept {
     /// # Safety
     /// The GIL is held.
     #[inline]
-    pub(super) unsafe fn give(shell: NonNull<SlabObject>) -> bool {
+    pub(super) unsafe fn give(_: &Here, shell: NonNull<SlabObject>) -> bool {
         // SAFETY: as in `take`.
         let (n, shells) = unsafe { &mut *KEPT.0.get() };
         let Some(place) = shells.get_mut(*n) else { return false };
@@ -201,7 +216,7 @@ mod kept {
 mod kept {
     use std::ptr::NonNull;
 
-    use super::SlabObject;
+    use super::{Here, SlabObject};
 
     /// The gate watches.
     pub(super) unsafe fn is_watched() -> bool {
@@ -209,12 +224,12 @@ mod kept {
     }
 
     #[inline]
-    pub(super) unsafe fn take() -> Option<NonNull<SlabObject>> {
-        None
+    pub(super) unsafe fn take(here: &Here) -> Option<NonNull<SlabObject>> {
+        here.take_kept().map(NonNull::cast)
     }
 
     #[inline]
-    pub(super) unsafe fn give(_shell: NonNull<SlabObject>) -> bool {
-        false
+    pub(super) unsafe fn give(here: &Here, shell: NonNull<SlabObject>) -> bool {
+        here.keep(shell.cast())
     }
 }

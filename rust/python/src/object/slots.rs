@@ -11,6 +11,7 @@ use pyo3::types::{PyString, PyType};
 
 use super::layout::{SlabObject, raise};
 use super::{methods, retire, shells};
+use crate::gate::Here;
 
 const DOC: &std::ffi::CStr = c"One object of a KmemCache: a writable buffer of the cache's object_size bytes.\n\n\
 Made by KmemCache.alloc() and KmemCache.alloc_bulk(). Goes back to its cache by free(), at the end of `with`, or with its \
@@ -99,15 +100,16 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let this = SlabObject::from_ptr(object);
-        if this.may_have_weakrefs() {
+        if this.has_weakrefs() {
             ffi::PyObject_ClearWeakRefs(object);
         }
+        let here = Here::new();
         // Nobody else can change the state any more, so a look is enough.
         if !this.state.is_freed() {
-            this.cache(py).guarded.free(py, this.address());
+            this.cache(py).guarded.free(py, &here, this.address());
         }
         let cache = this.cache_ptr();
-        shells::retire(NonNull::new_unchecked(object.cast()));
+        shells::retire(&here, NonNull::new_unchecked(object.cast()));
         ffi::Py_DECREF(cache);
     }
 }

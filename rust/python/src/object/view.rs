@@ -119,7 +119,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
         let this = SlabObject::from_ptr(object);
-        if this.may_have_weakrefs() {
+        if this.has_weakrefs() {
             ffi::PyObject_ClearWeakRefs(object);
         }
         let cache = this.cache_ptr();
