@@ -5,8 +5,21 @@ use std::path::Path;
 use std::{env, fs};
 
 const SOURCES: &[&str] = &[
-    "abi", "handle", "failure", "create", "setup", "objects", "bulk", "sheaf", "size", "resize", "copies", "buckets",
-    "deferred", "nolock",
+    "abi",
+    "handle",
+    "failure",
+    "create",
+    "setup",
+    "objects",
+    "bulk",
+    "sheaf",
+    "size",
+    "resize",
+    "copies",
+    "buckets",
+    "deferred",
+    "nolock",
+    "attributes",
 ];
 
 fn main() {

@@ -1,8 +1,8 @@
 //! Memory of kmalloc given back by those who must not panic, and asked for by node.
 
 use haybarn::kmalloc::{
-    KMALLOC_MAX_CACHE_SIZE, ZERO_SIZE_PTR, kfree, kmalloc, kmalloc_node, kmalloc_node_nolock, ksize, try_kfree,
-    try_kfree_nolock, try_ksize,
+    KMALLOC_MAX_CACHE_SIZE, ZERO_SIZE_PTR, kfree, kmalloc, kmalloc_node, kmalloc_node_nolock, ksize, provenance,
+    try_kfree, try_kfree_nolock, try_ksize,
 };
 use haybarn::{AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, Error, RawCache, Stat};
 
@@ -89,4 +89,25 @@ fn an_object_is_charged_afterwards() {
     assert_eq!(cache.stats().get(Stat::Accounted), 1);
     // SAFETY: it is live.
     unsafe { cache.free(object) };
+}
+
+#[test]
+fn an_address_says_what_it_is() {
+    let arena = arena(1);
+    let cache = RawCache::create(arena, "whence", 100, &CacheArgs::default()).unwrap();
+    let (object, large) = (cache.alloc(NONE).unwrap(), kmalloc(arena, 100_000, NONE).unwrap());
+    let found = provenance(arena, object.as_ptr()).unwrap();
+    let index = cache.check(object.as_ptr()).unwrap().0;
+    assert_eq!((found.object.clone(), found.bytes), (Some(("whence".to_owned(), index)), 100));
+    assert!(found.to_string().contains("cache 'whence', 100 bytes"), "{found}");
+    let found = provenance(arena, large.as_ptr()).unwrap();
+    assert_eq!((found.object.clone(), found.bytes), (None, 131_072));
+    assert!(found.to_string().ends_with("whole pages, 131072 bytes"), "{found}");
+    assert!(provenance(arena, (&raw const found).cast()).is_err());
+    assert!(provenance(arena, object.as_ptr().wrapping_add(1)).is_err());
+    // SAFETY: both are live.
+    unsafe {
+        cache.free(object);
+        kfree(arena, large.as_ptr());
+    }
 }

@@ -313,6 +313,10 @@ void kmem_cache_free(struct kmem_cache *s,
 int kmem_cache_check(struct kmem_cache *s,
                      const void *object);
 
+// Reports what lies at an address: which object of which cache, or how many bytes of whole pages. False for what is not the
+// library's or no start of anything; errno is EFAULT then. It takes a lock.
+bool kmem_dump_obj(const void *object);
+
 // Counts an object that was allocated without __GFP_ACCOUNT in its cache's attribute `accounted`. False, with errno EFAULT, for
 // what is no object of a cache.
 //
@@ -655,6 +659,38 @@ void *kmalloc_nolock(size_t size,
 // As kfree.
 void kfree_nolock(const void *object);
 
+// What the attribute at a path like "/frame/order" holds: its text's length, as snprintf; -1 with errno ENOENT, EISDIR, ..
+//
+// # Safety
+// `path` is null or a text; `buffer` has room for `room` bytes, and may be null if that is 0.
+long haybarn_sysfs_read(const char *path,
+                        char *buffer,
+                        size_t room);
+
+// Where a link (a cache's "primary") leads; otherwise as haybarn_sysfs_read.
+//
+// # Safety
+// As haybarn_sysfs_read.
+long haybarn_sysfs_readlink(const char *path, char *buffer, size_t room);
+
+// The names in a folder, each on a line: of "/" the caches, oldest first; otherwise as haybarn_sysfs_read.
+//
+// # Safety
+// As haybarn_sysfs_read.
+long haybarn_sysfs_list(const char *path, char *buffer, size_t room);
+
+// Writes to an attribute: 0, or -EACCES, -EINVAL, -ENOENT, ..
+//
+// # Safety
+// `path` and `value` are null or texts.
+int haybarn_sysfs_write(const char *path, const char *value);
+
+// All caches in the form of /proc/slabinfo; otherwise as haybarn_sysfs_read.
+//
+// # Safety
+// As haybarn_sysfs_read.
+long haybarn_slabinfo(char *buffer, size_t room);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -734,6 +770,34 @@ static inline int kmem_cache_setup(struct kmem_cache *s, const char *name, unsig
 #define kzalloc_obj(of, ...) ((__typeof__(of) *)kzalloc(sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
 #define kmalloc_objs(of, count, ...) ((__typeof__(of) *)kmalloc_array((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
 #define kzalloc_objs(of, count, ...) ((__typeof__(of) *)kcalloc((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+
+#define kvmalloc_obj(of, ...) ((__typeof__(of) *)kvmalloc(sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+#define kvzalloc_obj(of, ...) ((__typeof__(of) *)kvzalloc(sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+#define kvmalloc_objs(of, count, ...) ((__typeof__(of) *)kvmalloc_array((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+#define kvzalloc_objs(of, count, ...) ((__typeof__(of) *)kvcalloc((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+
+/* The same for a structure that ends with `count` elements of the array `member`. */
+#define HAYBARN_FLEX(how, of, member, count, ...) \
+    ((__typeof__(of) *)how(haybarn_flex_size(sizeof(of), sizeof(((__typeof__(of) *)0)->member[0]), (count)), \
+                           HAYBARN_GFP(__VA_ARGS__)))
+#define kmalloc_flex(of, member, count, ...) HAYBARN_FLEX(kmalloc, of, member, count, __VA_ARGS__)
+#define kzalloc_flex(of, member, count, ...) HAYBARN_FLEX(kzalloc, of, member, count, __VA_ARGS__)
+#define kvmalloc_flex(of, member, count, ...) HAYBARN_FLEX(kvmalloc, of, member, count, __VA_ARGS__)
+#define kvzalloc_flex(of, member, count, ...) HAYBARN_FLEX(kvzalloc, of, member, count, __VA_ARGS__)
+
+/* Bytes of such a structure; more than there can be where that is no number. */
+static inline size_t haybarn_flex_size(size_t base, size_t element, size_t count)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(element, count, &bytes) || __builtin_add_overflow(bytes, base, &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+/* Nobody tracks callers by now. */
+#define kmalloc_track_caller(size, flags) kmalloc((size), (flags))
+#define kmalloc_node_track_caller(size, flags, node) kmalloc_node((size), (flags), (node))
+#define kmem_buckets_alloc_track_caller(buckets, size, flags) kmem_buckets_alloc((buckets), (size), (flags))
 
 /* Frees after a grace period, of any pointer. `member` is the structure's rcu_head, as in Linux; it is not needed. */
 #define kfree_rcu(pointer, member) ((void)sizeof((pointer)->member), kvfree_rcu_mightsleep(pointer))

@@ -72,6 +72,34 @@ static inline int kmem_cache_setup(struct kmem_cache *s, const char *name, unsig
 #define kmalloc_objs(of, count, ...) ((__typeof__(of) *)kmalloc_array((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
 #define kzalloc_objs(of, count, ...) ((__typeof__(of) *)kcalloc((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
 
+#define kvmalloc_obj(of, ...) ((__typeof__(of) *)kvmalloc(sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+#define kvzalloc_obj(of, ...) ((__typeof__(of) *)kvzalloc(sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+#define kvmalloc_objs(of, count, ...) ((__typeof__(of) *)kvmalloc_array((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+#define kvzalloc_objs(of, count, ...) ((__typeof__(of) *)kvcalloc((count), sizeof(of), HAYBARN_GFP(__VA_ARGS__)))
+
+/* The same for a structure that ends with `count` elements of the array `member`. */
+#define HAYBARN_FLEX(how, of, member, count, ...) \
+    ((__typeof__(of) *)how(haybarn_flex_size(sizeof(of), sizeof(((__typeof__(of) *)0)->member[0]), (count)), \
+                           HAYBARN_GFP(__VA_ARGS__)))
+#define kmalloc_flex(of, member, count, ...) HAYBARN_FLEX(kmalloc, of, member, count, __VA_ARGS__)
+#define kzalloc_flex(of, member, count, ...) HAYBARN_FLEX(kzalloc, of, member, count, __VA_ARGS__)
+#define kvmalloc_flex(of, member, count, ...) HAYBARN_FLEX(kvmalloc, of, member, count, __VA_ARGS__)
+#define kvzalloc_flex(of, member, count, ...) HAYBARN_FLEX(kvzalloc, of, member, count, __VA_ARGS__)
+
+/* Bytes of such a structure; more than there can be where that is no number. */
+static inline size_t haybarn_flex_size(size_t base, size_t element, size_t count)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(element, count, &bytes) || __builtin_add_overflow(bytes, base, &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+/* Nobody tracks callers by now. */
+#define kmalloc_track_caller(size, flags) kmalloc((size), (flags))
+#define kmalloc_node_track_caller(size, flags, node) kmalloc_node((size), (flags), (node))
+#define kmem_buckets_alloc_track_caller(buckets, size, flags) kmem_buckets_alloc((buckets), (size), (flags))
+
 /* Frees after a grace period, of any pointer. `member` is the structure's rcu_head, as in Linux; it is not needed. */
 #define kfree_rcu(pointer, member) ((void)sizeof((pointer)->member), kvfree_rcu_mightsleep(pointer))
 #define kvfree_rcu(pointer, member) kfree_rcu(pointer, member)

@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::fmt::{self, Write as _};
 use core::ptr::null_mut;
 use haybarn_core::sync::PublishedPtr;
+use haybarn_core::sysfs::SysfsError;
 use haybarn_core::{CtorError, Error, take_ctor_error};
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,14 @@ pub enum Failure {
     Is(c_int, &'static str),
     /// What a program's constructor returned, made positive.
     Ctor(c_int),
+    /// The tree of attributes' reason.
+    Tree(SysfsError),
+}
+
+impl From<SysfsError> for Failure {
+    fn from(error: SysfsError) -> Self {
+        Self::Tree(error)
+    }
 }
 
 impl From<Error> for Failure {
@@ -30,6 +39,7 @@ impl Failure {
     pub fn number(&self) -> c_int {
         match self {
             Self::Is(number, _) | Self::Ctor(number) => *number,
+            Self::Tree(error) => error.errno.number(),
             Self::Core(error) => match error {
                 Error::BadArgument { argument: "name", legal, .. } if legal.contains("no living cache") => libc::EEXIST,
                 Error::OutOfMemory { .. } => libc::ENOMEM,
@@ -53,6 +63,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Core(error) => error.fmt(f),
+            Self::Tree(error) => error.fmt(f),
             Self::Is(_, why) => f.write_str(why),
             Self::Ctor(number) => write!(f, "a constructor returned {number}"),
         }
@@ -191,6 +202,13 @@ static REPORTER: PublishedPtr<()> = PublishedPtr::new(null_mut());
 #[unsafe(no_mangle)]
 pub extern "C" fn haybarn_set_reporter(reporter: Option<unsafe extern "C" fn(text: *const c_char)>) {
     REPORTER.publish(reporter.map_or(null_mut(), |reporter| reporter as *mut ()));
+}
+
+/// Reports what is no error.
+pub fn say(what: &dyn fmt::Display) {
+    let text = Text::of(what);
+    // SAFETY: it ends with a null, and lives until the report is over.
+    report(unsafe { CStr::from_ptr(text.as_ptr()) });
 }
 
 fn report(text: &CStr) {

@@ -9,6 +9,7 @@
 //! | `wanted` | what C asks of a new cache, as the core takes it |
 //! | `create`, `setup`, `objects`, `bulk`, `sheaf` | caches: made and ended; their objects, one by one, many at once, set aside |
 //! | `size`, `resize`, `buckets`, `copies` | the kmalloc family |
+//! | `attributes` | the tree of caches and their attributes |
 //! | `nolock` | for signal handlers |
 //! | `deferred` | RCU, and frees after a grace period |
 //!
@@ -18,6 +19,7 @@
 #![allow(non_camel_case_types)] // C's names
 
 mod abi;
+mod attributes;
 mod buckets;
 mod bulk;
 mod copies;

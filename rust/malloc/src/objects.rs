@@ -1,7 +1,7 @@
 //! Objects of a cache, one by one.
 
 use crate::abi::{__GFP_NOWARN, __GFP_THISNODE, __GFP_ZERO, GFP_NOWAIT, NUMA_NO_NODE, gfp_t};
-use crate::failure::{Failure, guard, no_object, reporting, status};
+use crate::failure::{Failure, guard, no_object, reporting, say, status};
 use crate::handle::{kmem_cache, options, raw};
 use crate::process;
 use core::ffi::{c_int, c_void};
@@ -136,6 +136,17 @@ pub unsafe extern "C" fn kmem_cache_check(s: *mut kmem_cache, object: *const c_v
         // SAFETY: the caller's word.
         unsafe { raw(s) }?.check(object.cast())?;
         Ok(())
+    })
+}
+
+/// Reports what lies at an address: which object of which cache, or how many bytes of whole pages. False for what is not the
+/// library's or no start of anything; errno is EFAULT then. It takes a lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn kmem_dump_obj(object: *const c_void) -> bool {
+    guard(false, || {
+        let found = kmalloc::provenance(process::arena()?, object.cast())?;
+        say(&found);
+        Ok(true)
     })
 }
 

@@ -6,7 +6,7 @@ mod programs {
     pub mod build;
 }
 
-use programs::build::{Library, Program, build, has_cpp, run};
+use programs::build::{Library, Program, build, has_cpp, run, run_with};
 use std::path::Path;
 
 const BACKENDS: [&str; 3] = ["", "locked", "virtual"];
@@ -45,6 +45,31 @@ fn caches_in_storage_of_the_program() {
 #[test]
 fn signal_handlers() {
     passes("nolock.c", "nolock ok");
+}
+
+#[test]
+fn forks() {
+    passes("forks.c", "forks ok");
+}
+
+#[test]
+fn memory_that_is_out_now_and_then() {
+    let program = build("faults.c", Library::Shared);
+    for backend in BACKENDS {
+        let done = run_with(&program, &[("HAYBARN_BACKEND", backend), ("HAYBARN_FAIL_SLAB", "3,50,0,-1")], &[]);
+        assert!(done.status.success(), "backend '{backend}': {done:?}");
+    }
+}
+
+#[test]
+fn four_nodes() {
+    for source in ["caches.c", "statics.c", "threads.c"] {
+        let program = build(source, Library::Shared);
+        for backend in BACKENDS {
+            let done = run_with(&program, &[("HAYBARN_BACKEND", backend), ("HAYBARN_FAKE_NODES", "4")], &[]);
+            assert!(done.status.success(), "{source}, backend '{backend}': {done:?}");
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! | `classes` | the size classes, their names and caches, and what a size is rounded up to |
 //! | `alloc` | `kmalloc`, `kvmalloc` |
 //! | `free` | `kfree`, many at once, checked; `ksize` |
+//! | `provenance` | what lies at an address |
 //! | `realloc` | `krealloc` and its rules about zeroes |
 //! | `nolock` | for signal handlers |
 //! | `buckets` | a private set of size classes |
@@ -20,6 +21,7 @@ mod buckets;
 mod classes;
 mod free;
 mod nolock;
+mod provenance;
 mod realloc;
 
 #[doc(hidden)]
@@ -31,4 +33,5 @@ pub use classes::{KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, SIZES, ZERO_SIZE_PTR
 pub use free::{cache_at, put};
 pub use free::{kfree, kfree_bulk, kfree_checked, kfree_sensitive, ksize, ksize_checked, kvfree, try_kfree, try_ksize};
 pub use nolock::{kfree_nolock, kmalloc_node_nolock, kmalloc_nolock, try_kfree_nolock};
+pub use provenance::{Provenance, provenance};
 pub use realloc::{krealloc, krealloc_from};

@@ -90,12 +90,24 @@ struct pair {
     long a, b;
 };
 
+struct tail {
+    long length;
+    int rest[];
+};
+
 static void typed(void)
 {
     struct pair *one = kzalloc_obj(struct pair), *many = kmalloc_objs(*many, 10, GFP_KERNEL);
     CHECK(one && !one->a && many && ksize(many) >= 10 * sizeof *many);
     kfree(one);
     kfree(many);
+    struct tail *tail = kzalloc_flex(*tail, rest, 100);
+    CHECK(tail && kmalloc_size_roundup(sizeof *tail + 400) == ksize(tail) && all_are(tail, 0, sizeof *tail + 400));
+    kfree(tail);
+    CHECK(!kmalloc_flex(*tail, rest, SIZE_MAX / 2, GFP_ATOMIC) && !kvmalloc_flex(struct tail, rest, SIZE_MAX));
+    struct pair *page = kvzalloc_objs(struct pair, 1000);
+    CHECK(page && all_are(page, 0, 16000));
+    kvfree(page);
 }
 
 static void buckets(void)

@@ -76,8 +76,13 @@ pub fn build(source: impl AsRef<Path>, library: Library) -> Program {
 
 /// Runs a program, with a backend forced where one is named.
 pub fn run(program: &Program, backend: &str, arguments: &[&str]) -> Output {
+    run_with(program, &[("HAYBARN_BACKEND", backend)], arguments)
+}
+
+/// Runs a program with variables of its environment.
+pub fn run_with(program: &Program, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut command = Command::new(&program.0);
-    command.args(arguments).env("HAYBARN_BACKEND", backend);
+    command.args(arguments).envs(variables.iter().copied());
     command.output().unwrap_or_else(|error| panic!("{}: {error}", program.0.display()))
 }
 
