@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -206,3 +210,65 @@ def test_fork_while_others_free(in_child):
     rcu.barrier()
     assert cache.stats()["objects"] == 0
     cache.destroy()
+
+
+ENDS = """
+import os, threading, time, haybarn
+from haybarn import KmemCache, rcu
+
+cache = KmemCache("fork-ends", 64)
+told, tell = os.pipe()
+pids = []
+
+
+def child():
+    os.write(tell, b"a")
+    rcu.call(lambda: os.write(tell, b"b"))
+    cache.alloc().free_rcu()
+
+    def later():
+        time.sleep(0.3)
+        os.write(tell, b"c")
+
+    threading.Thread(target=later).start()
+
+
+def forks():
+    pid = os.fork()
+    if pid == 0:
+        child()
+    else:
+        pids.append(pid)
+
+
+if MODE == "callback":
+    rcu.call(forks)
+    rcu.barrier()
+else:
+    thread = threading.Thread(target=forks)
+    thread.start()
+    thread.join()
+os.close(tell)
+said = b""
+while more := os.read(told, 100):
+    said += more
+_, status = os.waitpid(pids[0], 0)
+print(said.decode(), status)
+"""
+
+
+@pytest.mark.parametrize("mode", ["callback", "thread"])
+def test_a_child_that_returns_from_where_it_forked_goes_on_and_ends(mode):
+    """It has no main thread to return to: it ends with its last thread, which the service thread must not be for ever."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", f"MODE = {mode!r}\n{ENDS}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=40)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert said.split() == ["abc", "0"]

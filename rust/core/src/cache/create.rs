@@ -11,6 +11,7 @@ use super::raw::RawCache;
 use super::registry::{Entry, Registry};
 use super::retain::Retain;
 use super::slabs::At;
+use super::undertaker;
 use crate::error::Error;
 use crate::inject::{self, Point};
 use crate::percpu::{Backend, BackendKind};
@@ -119,6 +120,7 @@ pub(super) fn build(
     debug_assert_eq!(made.address(), block + SLOTS_AT);
     registry.caches.push(Entry { id, slots: made.address(), apart, dying: None });
     park::settle(cache);
+    undertaker::expect(cache);
     Ok(cache)
 }
 

@@ -325,7 +325,7 @@ impl Slabs for At<'_> {
     }
 
     fn is_over(&self, stamp: u64) -> bool {
-        rcu::poll_state(rcu::Cookie(stamp))
+        rcu::poll_quietly(rcu::Cookie(stamp))
     }
 
     fn set_stamp(&self, slab: Index, stamp: u64) {

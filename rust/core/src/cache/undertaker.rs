@@ -17,6 +17,7 @@ use super::hooks::DtorMode;
 use super::raw::RawCache;
 use super::slabs::{At, ROOM};
 use crate::os;
+use crate::rcu;
 use crate::service::{self, Task};
 use crate::sync::{Counter, TryFlag};
 use std::time::Duration;
@@ -41,9 +42,10 @@ fn see_to(cache: &Cache) {
         (DtorMode::Inline, _) if !cache.is_type_safe() => {
             reap(cache);
         }
-        (DtorMode::Manual, Some(_)) => kick(),
-        _ => {
-            kick();
+        (DtorMode::Manual, Some(_)) => ring(true),
+        (_, hooks) => {
+            // Without hooks this may be a signal handler.
+            ring(hooks.is_some());
             if cache.nodes().any(|node| cache.node(node).grave().dead() >= ROOM / 2) {
                 reap(cache);
             }
@@ -54,28 +56,46 @@ fn see_to(cache: &Cache) {
 /// The service thread's part.
 struct Undertaker;
 
+/// When a type-safe cache without hooks is made, before anybody uses it: the thread is there from then on, since a free may have a
+/// signal handler under it, where none can be started. Where the system has none to give, or a fork left it behind, the next call
+/// has it back that needs it for something else; the backlog is bounded all the same.
+pub(super) fn expect(cache: &Cache) {
+    // A thread that shuttle does not know would make its schedules unrepeatable.
+    if cache.is_type_safe() && cache.hooks.is_none() && !cfg!(shuttle) {
+        register();
+        service::kick();
+    }
+}
+
+fn register() {
+    static REGISTERED: TryFlag = TryFlag::new();
+    if !REGISTERED.is_held_by(|mark| mark != 0) && REGISTERED.try_take(1, |_| false) {
+        service::register(&Undertaker);
+    }
+}
+
 /// Taken, by a fork generation, while the service thread is about to look, or looks again by itself.
 static EXPECTED: TryFlag = TryFlag::new();
 
-/// Has the service thread look at the dead; takes no lock where it is expected to anyway.
-fn kick() {
-    static REGISTERED: TryFlag = TryFlag::new();
+/// Has the service thread look at the dead. `may_start`: where there is none it is started, for which a lock is taken.
+fn ring(may_start: bool) {
     static AGAIN: Counter = Counter::new();
     if cfg!(shuttle) {
-        // A thread that the checker does not know would make its schedules unrepeatable.
         return;
     }
     if !EXPECTED.try_take(os::fork::generation(), os::fork::is_stale) {
-        // It may have been stopped since, or the system had no thread to give: now and then it is kicked all the same.
+        // It may have been stopped since, or the system had no thread to give: now and then it is rung for all the same.
         AGAIN.add(1);
         if !AGAIN.get().is_multiple_of(256) {
             return;
         }
     }
-    if !REGISTERED.is_held_by(|mark| mark != 0) && REGISTERED.try_take(1, |_| false) {
-        service::register(&Undertaker);
+    if may_start {
+        register();
+        service::kick();
+    } else {
+        service::wake();
     }
-    service::kick();
 }
 
 /// A cache's place among all: the number of its arena, and its id.
@@ -93,6 +113,7 @@ impl Task for Undertaker {
             last = Some(place);
         }
         if some_wait {
+            rcu::look_for_stalls();
             EXPECTED.try_take(os::fork::generation(), os::fork::is_stale);
         }
         some_wait.then_some(PERIOD)

@@ -3,6 +3,8 @@
 mod cpulist;
 #[cfg(not(loom))]
 pub(crate) mod fork;
+#[cfg(not(loom))]
+pub(crate) mod futex;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
 #[cfg(not(target_env = "musl"))]

@@ -31,6 +31,24 @@ pub(crate) fn thread_id() -> u64 {
     u64::try_from(unsafe { libc::gettid() }).unwrap_or(0)
 }
 
+/// Whether the calling thread is the one that the process began with. That of a forked child is the thread that forked.
+pub(crate) fn is_first() -> bool {
+    thread_id() == u64::from(std::process::id())
+}
+
+/// Whether no other thread of the process is left, but for a first one that has ended; false where the system does not say.
+pub(crate) fn is_last() -> bool {
+    let own = thread_id().to_string();
+    let has_ended = |task: std::fs::DirEntry| {
+        // The state follows the name, which is in parentheses and may hold some itself.
+        let text = std::fs::read_to_string(task.path().join("stat"));
+        text.is_ok_and(|text| text.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])))
+    };
+    std::fs::read_dir("/proc/self/task").is_ok_and(|mut tasks| {
+        tasks.all(|task| task.is_ok_and(|task| task.file_name().to_str() == Some(&own) || has_ended(task)))
+    })
+}
+
 /// A number that no other living thread of the process has; a forked child's thread keeps it. Never 0.
 #[inline(always)]
 pub(crate) fn token() -> usize {

@@ -81,4 +81,4 @@ pub use turnstile::{Kind, Turnstile, Visit};
 #[cfg(not(loom))]
 pub use wait::{Cookie, cond_synchronize, get_state, poll_state, synchronize};
 #[cfg(not(loom))]
-pub(crate) use wait::{Pause, wait_for, watch_forks};
+pub(crate) use wait::{Pause, look_for_stalls, poll_quietly, wait_for, watch_forks};

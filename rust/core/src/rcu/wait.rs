@@ -37,6 +37,18 @@ pub fn poll_state(cookie: Cookie) -> bool {
     advance(cookie.0)
 }
 
+/// As [`poll_state`] for a cookie of our own, without reports of stalls: signal handlers may come through here. Who asks again and
+/// again calls [`look_for_stalls`].
+#[must_use]
+pub(crate) fn poll_quietly(cookie: Cookie) -> bool {
+    GRACE.is_over(cookie.0) || GRACE.advance::<System, _>(cookie.0, table::all, local::mine())
+}
+
+/// Reports the grace period in progress if readers hold it up for too long.
+pub(crate) fn look_for_stalls() {
+    stall::look();
+}
+
 /// Waits until every read section that had begun when this was called has ended.
 ///
 /// # Errors

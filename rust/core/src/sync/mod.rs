@@ -2,6 +2,7 @@
 //!
 //! No other module names a memory ordering.
 
+mod bell;
 mod bits;
 mod doubleword;
 mod grace;
@@ -12,6 +13,7 @@ mod shim;
 mod stack;
 mod wide;
 
+pub(crate) use bell::{Bell, Rung};
 pub(crate) use bits::{BitWord, SummaryWord};
 pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};

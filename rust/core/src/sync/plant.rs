@@ -48,6 +48,10 @@ pub(crate) enum Bug {
     RcuPlainCookie,
     /// A barrier does not wait for callbacks that another thread is running.
     RcuHastyBarrier,
+    /// The service thread goes to sleep without a look at whether it was rung for meanwhile.
+    DeafSleeper,
+    /// It leaves, and the bell is silent.
+    DeafLeaver,
     /// A prefill takes the spare although another thread changed the slot meanwhile.
     UnwonSpare,
     /// A look at a cache does not keep the cache's end waiting.
@@ -73,7 +77,7 @@ impl Bug {
         let in_build = match self {
             Self::NoTag => cfg!(feature = "plant-no-tag"),
             Self::WeakRelease => cfg!(feature = "plant-weak-release"),
-            Self::WeakAcquire | Self::WeakGive => false,
+            Self::WeakAcquire | Self::WeakGive | Self::DeafSleeper | Self::DeafLeaver => false,
             Self::ReuseListed => cfg!(feature = "plant-reuse-listed"),
             Self::RecycleByFirst => cfg!(feature = "plant-recycle-by-first"),
             Self::NoGracePeriod => cfg!(feature = "plant-no-grace-period"),

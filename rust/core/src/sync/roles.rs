@@ -207,11 +207,6 @@ impl Gong {
     pub fn hear(&self) -> bool {
         self.0.swap(0, Ordering::SeqCst) == 1
     }
-
-    /// True if nobody has heard it yet.
-    pub fn is_rung(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 1
-    }
 }
 
 impl Default for TryFlag {

@@ -6,8 +6,10 @@
 //! shuttle they are the real ones with a scheduling point before each step, so whole caches run, memory layout and all.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, fence};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::AtomicU32;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use core::sync::atomic::{AtomicU64, fence};
 
