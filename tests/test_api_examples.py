@@ -15,6 +15,7 @@ EXAMPLES = {
     "python_mistakes.py": "DoubleFreeError: cache 'mine': object at 0x",
     "python_kmalloc.py": "890 bytes in 1024, appended to 100 times and moved 10 times",
     "python_prefilled.py": "12 words added, 6 refused as a whole, none added in part",
+    "python_merging.py": "without requests the slabs are those of replies",
     "python_out_of_memory.py": "allocation 6 fails: posted, 5 objects live, 0 failures",
 }
 

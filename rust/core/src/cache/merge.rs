@@ -70,6 +70,9 @@ pub(super) fn unique_id(slab_size: usize, flags: SlabFlags) -> String {
     format!(":{letters}{dash}{slab_size:07}")
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
+#[path = "merge_linux_tests.rs"]
+mod linux_tests;
+#[cfg(all(test, not(shuttle)))]
 #[path = "merge_tests.rs"]
 mod tests;

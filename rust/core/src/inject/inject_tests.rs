@@ -16,13 +16,13 @@ fn with(attr: FaultAttr, n: usize) -> Vec<usize> {
     let failed = (0..n).filter(|_| !request(Point::Pages, 100)).collect::<Vec<_>>();
     assert_eq!(guard.fired(), failed.len() as u64);
     assert_eq!(guard.end(), failed.len() as u64);
-    assert_eq!(failing(5), [], "the fault has ended");
+    assert_eq!(failing(5), Vec::<usize>::new(), "the fault has ended");
     failed
 }
 
 #[test]
 fn probability_0_fails_nothing_and_1_everything() {
-    assert_eq!(with(FaultAttr { probability: 0.0, ..FaultAttr::default() }, 1000), []);
+    assert_eq!(with(FaultAttr { probability: 0.0, ..FaultAttr::default() }, 1000), Vec::<usize>::new());
     assert_eq!(with(FaultAttr::default(), 100).len(), 100);
 }
 
@@ -56,7 +56,7 @@ fn space_is_granted_first() {
 #[test]
 fn times_end_it() {
     assert_eq!(with(FaultAttr { times: Some(2), ..FaultAttr::default() }, 9), [0, 1]);
-    assert_eq!(with(FaultAttr { times: Some(0), ..FaultAttr::default() }, 9), []);
+    assert_eq!(with(FaultAttr { times: Some(0), ..FaultAttr::default() }, 9), Vec::<usize>::new());
     let all = FaultAttr { interval: 2, space: 250, times: Some(2), ..FaultAttr::default() };
     assert_eq!(with(all, 9), [3, 5]);
 }
@@ -64,7 +64,7 @@ fn times_end_it() {
 #[test]
 fn another_thread_is_left_alone() {
     let guard = fail_page_alloc(mine(FaultAttr::default())).unwrap();
-    assert_eq!(std::thread::spawn(|| failing(5)).join().unwrap(), []);
+    assert_eq!(std::thread::spawn(|| failing(5)).join().unwrap(), Vec::<usize>::new());
     assert_eq!(guard.fired(), 0);
     assert_eq!(failing(2), [0, 1]);
 }
@@ -77,7 +77,7 @@ fn several_at_once_count_each_for_itself() {
     assert_eq!((second.fired(), third.end()), (4, 1));
     assert_eq!(failing(2), [1]);
     assert_eq!(second.end(), 5);
-    assert_eq!(failing(4), []);
+    assert_eq!(failing(4), Vec::<usize>::new());
 }
 
 #[test]
