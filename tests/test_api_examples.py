@@ -13,6 +13,7 @@ EXAMPLES = {
     "python_levels.py": "slabs back, 0 are left",
     "python_payload.py": "20000 requests were served by",
     "python_mistakes.py": "DoubleFreeError: cache 'mine': object at 0x",
+    "python_preallocated.py": "loaded again: plugin_2 owns plugin-frames at the same address",
     "python_kmalloc.py": "890 bytes in 1024, appended to 100 times and moved 10 times",
     "python_prefilled.py": "12 words added, 6 refused as a whole, none added in part",
     "python_merging.py": "without requests the slabs are those of replies",

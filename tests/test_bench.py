@@ -46,6 +46,22 @@ def test_json_has_the_promised_fields(no_executable, capsys):
     assert lines["system"]["ratio_to_best_peer"] == 1
 
 
+def test_the_static_row_counts_instructions_or_says_why_not(no_executable, capsys):
+    assert cli.main(["bench", "--rounds", "2", "--row", "static", "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {line["target"] for line in report["rows"]} == {"static", "global", "dynamic"}
+    (note,) = report["notes"]
+    if "uncounted" in note:
+        assert "instructions" not in note
+        assert "not an optimised build" in note["uncounted"] or "x86-64 only" in note["uncounted"]
+    else:
+        paths = note["instructions"]
+        assert set(paths) == {"static alloc", "static free", "dynamic alloc", "dynamic free"}
+        assert all(0 < counts["branches"] < counts["instructions"] < 30 for counts in paths.values())
+    assert cli.main(["bench", "--rounds", "2", "--row", "static"]) == 0
+    assert "static: static alloc: " in (said := capsys.readouterr().out) or "static: instructions not counted" in said
+
+
 def test_the_row_of_processes_runs_from_the_wheel(no_executable, tmp_path):
     file = tmp_path / "out.json"
     arguments = ["--rounds", "1", "--row", "threads64", "--target", "system", "--target", "haybarn"]
@@ -91,6 +107,7 @@ def test_a_row_leaves_the_caller_where_it_may_run():
 FREE_RCU = ("free-rcu-20", "free-rcu-100", "free-rcu-300", "free-rcu-1000", "free-rcu")
 OWN = {row: {"free", "free_rcu", "free_rcu-read"} for row in FREE_RCU}
 OWN["ctor"] = {"constructed", "anew", "anew-boxed"}
+OWN["static"] = {"static", "global", "dynamic"}
 
 
 def test_every_row_runs_on_every_target_of_its_own():

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from haybarn import fault_inject, rcu, sysfs
 from haybarn._core import (
+    AlreadySetUpError,
     BadArgumentError,
     CacheBusyError,
     CacheDestroyedError,
+    CacheStorage,
     CorruptionError,
     DoubleFreeError,
     Geometry,
@@ -31,6 +33,7 @@ from haybarn._core import (
     SheafEmptyError,
     SlabFlags,
     SlabObject,
+    StorageInUseError,
     SysfsError,
     UnavailableError,
     UseAfterFreeError,
@@ -48,9 +51,11 @@ from haybarn._core import (
 )
 
 __all__ = [
+    "AlreadySetUpError",
     "BadArgumentError",
     "CacheBusyError",
     "CacheDestroyedError",
+    "CacheStorage",
     "CorruptionError",
     "DoubleFreeError",
     "Geometry",
@@ -65,6 +70,7 @@ __all__ = [
     "SheafEmptyError",
     "SlabFlags",
     "SlabObject",
+    "StorageInUseError",
     "SysfsError",
     "UnavailableError",
     "UseAfterFreeError",

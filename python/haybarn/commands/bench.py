@@ -186,5 +186,10 @@ def show(report: Report) -> None:
     for note in report["notes"]:
         for target, why in note["missing"].items():
             sys.stdout.write(f"{note['row']}: without {target}: {why}\n")
+        for path, counts in note.get("instructions", {}).items():
+            counted = ", ".join(f"{count} {what}" for what, count in counts.items())
+            sys.stdout.write(f"{note['row']}: {path}: {counted}\n")
+        if "uncounted" in note:
+            sys.stdout.write(f"{note['row']}: instructions not counted: {note['uncounted']}\n")
         if note["disturbed"]:
             sys.stdout.write(f"{note['row']}: {note['disturbed']} rounds were disturbed by other programs\n")

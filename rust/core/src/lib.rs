@@ -85,6 +85,11 @@ struct PrefilledSheaves;
 #[doc = include_str!("../../../docs/fault-injection.md")]
 struct FaultInjection;
 
+/// So is that of the page on preallocated caches.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/preallocated.md")]
+struct Preallocated;
+
 /// So is that of the page on kmalloc.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/kmalloc.md")]

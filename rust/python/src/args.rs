@@ -160,8 +160,6 @@ impl Args<'_, '_> {
 
     #[cold]
     fn wrong_type(&self, argument: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
-        let of = if self.cache.is_empty() { String::new() } else { format!("cache '{}': ", self.cache) };
-        let given = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-        PyTypeError::new_err(format!("{of}{argument} must be {wanted}, not '{given}'"))
+        errors::wrong_type(self.cache, argument, wanted, value)
     }
 }

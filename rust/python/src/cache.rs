@@ -14,12 +14,15 @@ use crate::errors::{self, Kind};
 use crate::gate::Does;
 use crate::guarded::{Gone, Guarded, NoObject, QueueEnd};
 use crate::lifetimes::{Lifetimes, inside};
+use crate::storage::CacheStorage;
 
 /// A cache of objects of one size; see the stub for its Python documentation.
 #[pyclass(frozen, weakref, immutable_type, module = "haybarn")]
 pub(crate) struct KmemCache {
     pub(crate) guarded: Guarded,
     pub(crate) name: String,
+    /// Where it was made, if that was said.
+    pub(crate) storage: Option<Py<CacheStorage>>,
     /// What does not change.
     pub(crate) info: CacheInfo,
     /// Whether the hits of the core's inlined paths are wanted, and counted here.
@@ -67,6 +70,7 @@ impl KmemCache {
         serial: u64,
         queue_end: QueueEnd,
         lifetimes: Option<Arc<Lifetimes>>,
+        storage: Option<&Arc<haybarn::CacheStorage>>,
     ) -> Result<Self, Error> {
         // What PANIC means to Python is an exception, which every failure is.
         let mut calm = CacheArgs { flags: args.flags - SlabFlags::PANIC, count_hits: false, ..args.clone() };
@@ -75,11 +79,15 @@ impl KmemCache {
             calm.private_bytes = if lifetimes.constructs() { Lifetimes::PRIVATE_BYTES } else { 0 };
         }
         let arena = Arena::global()?;
-        let made = CacheName::create(arena, name, size, &calm)?;
+        let made = match storage {
+            None => CacheName::create(arena, name, size, &calm)?,
+            Some(storage) => storage.setup_shared(arena, name, size, &calm)?,
+        };
         let mut info = made.info();
         info.flags |= args.flags;
         Ok(Self {
-            guarded: Guarded::new(made, serial, queue_end, lifetimes),
+            guarded: Guarded::new(&made, storage.cloned(), serial, queue_end, lifetimes),
+            storage: None,
             // The core's own counting of hits costs more than the rest of its fast path; see `gate`.
             counts_hits: args.count_hits && !info.counts_hits,
             name: info.name.clone(),

@@ -132,10 +132,13 @@ pub(crate) fn last_reference_gone(cache: &Bound<'_, KmemCache>) -> PyResult<()> 
     }
 }
 
-/// Makes a cache. A name that is taken may be that of a cache which is going: then it is tried again when that is gone.
+/// Makes a cache. A name, or storage, that is taken may be that of a cache which is going: then it is tried again when that
+/// is gone.
 pub(crate) fn retry_name<R>(py: Python<'_>, make: impl Fn() -> Result<R, Error>) -> PyResult<R> {
     let made = match make() {
-        Err(Error::BadArgument { argument: "name", .. }) if ends_are_queued() => {
+        Err(Error::BadArgument { argument: "name", .. } | Error::AlreadySetUp { .. } | Error::StorageInUse { .. })
+            if ends_are_queued() =>
+        {
             settle(py)?;
             make()
         }

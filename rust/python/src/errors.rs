@@ -4,7 +4,7 @@
 use haybarn::Error;
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{
-    PyBufferError, PyException, PyIndexError, PyMemoryError, PyOSError, PyRuntimeError, PyValueError,
+    PyBufferError, PyException, PyIndexError, PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Reentry,
     SheafEmpty,
     Sysfs,
+    AlreadySetUp,
+    StorageInUse,
 }
 
 struct Row {
@@ -68,6 +70,8 @@ const ROWS: &[Row] = rows! {
         waited for itself.";
     SheafEmpty "SheafEmptyError" PyIndexError "A prefilled sheaf has no object left.";
     Sysfs "SysfsError" PyOSError "An operation on the tree of attributes failed; `errno` is what Linux gives.";
+    AlreadySetUp "AlreadySetUpError" PyRuntimeError "A cache was to be made in storage that holds one.";
+    StorageInUse "StorageInUseError" PyRuntimeError "A cache was to be made in storage whose last one is gone but still being read.";
 };
 
 static TYPES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
@@ -119,6 +123,14 @@ pub(crate) fn sysfs(py: Python<'_>, errno: i32, text: String, path: &str) -> PyE
     }
 }
 
+/// A TypeError about an argument of a cache (an empty name: of none).
+#[cold]
+pub(crate) fn wrong_type(cache: &str, argument: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let of = if cache.is_empty() { String::new() } else { format!("cache '{cache}': ") };
+    let given = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+    PyTypeError::new_err(format!("{of}{argument} must be {wanted}, not '{given}'"))
+}
+
 /// What Python calls an argument of the core.
 pub(crate) fn python_name(argument: &'static str) -> &'static str {
     if argument == "object_size" { "size" } else { argument }
@@ -140,7 +152,9 @@ pub(crate) fn from_core(py: Python<'_>, mut error: Error) -> PyErr {
         Error::SheafEmpty { .. } => Kind::SheafEmpty,
         Error::InReadSection { .. } => Kind::ReadSection,
         Error::InCallback { .. } | Error::Reentry { .. } => Kind::Reentry,
-        // Static caches' own, and what later versions add: the base class fits every one.
+        Error::AlreadySetUp { .. } => Kind::AlreadySetUp,
+        Error::StorageInUse { .. } => Kind::StorageInUse,
+        // What later versions add: the base class fits every one.
         _ => Kind::Haybarn,
     };
     let raised = self::error(py, kind, error.to_string());

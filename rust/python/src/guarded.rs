@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haybarn::sync::Published;
-use haybarn::{AllocFlags, CacheName, CtorError, RawCache, SlabFlags};
+use haybarn::{AllocFlags, CacheName, CacheStorage, CtorError, RawCache, SlabFlags};
 use pyo3::Python;
 
 use crate::addresses::Addresses;
@@ -42,7 +42,10 @@ pub(crate) type QueueEnd = fn(Python<'_>, u64);
 
 /// A core cache and its gate.
 pub(crate) struct Guarded {
+    /// Kept as long as the Python object, so it keeps nothing itself.
     name: CacheName,
+    /// The storage that it lies in, if that was chosen.
+    storage: Option<Arc<CacheStorage>>,
     /// The name's, which others may share.
     raw: RawCache,
     gate: Gate,
@@ -65,7 +68,13 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     /// Takes the core cache's name over; nobody else may destroy it.
-    pub(crate) fn new(name: CacheName, serial: u64, queue_end: QueueEnd, lifetimes: Option<Arc<Lifetimes>>) -> Self {
+    pub(crate) fn new(
+        name: &CacheName,
+        storage: Option<Arc<CacheStorage>>,
+        serial: u64,
+        queue_end: QueueEnd,
+        lifetimes: Option<Arc<Lifetimes>>,
+    ) -> Self {
         let zero = || Published::new(0);
         Self {
             // SAFETY: used inside the gate only, and no more once `destroyed` is set.
@@ -75,7 +84,8 @@ impl Guarded {
             queue_end,
             type_safe: name.flags().contains(SlabFlags::TYPESAFE_BY_RCU),
             lent: zero(),
-            name,
+            name: name.keeping_nothing(),
+            storage,
             destroyed: zero(),
             left: zero(),
             lifetimes,

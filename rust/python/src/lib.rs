@@ -23,6 +23,7 @@ mod rcu;
 mod registry;
 mod report;
 mod state;
+mod storage;
 mod sysfs;
 mod turn;
 
@@ -41,6 +42,8 @@ mod _core {
     use crate::prefilled::PrefilledSheaf;
     #[pymodule_export]
     use crate::report::{all_stats, caches, info, slabinfo};
+    #[pymodule_export]
+    use crate::storage::CacheStorage;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

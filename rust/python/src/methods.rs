@@ -15,15 +15,16 @@ use crate::construct::Calls;
 use crate::guarded::{Gone, Left};
 use crate::lifetimes::{Identity, Lifetimes, inside};
 use crate::prefilled::PrefilledSheaf;
+use crate::storage::{self, CacheStorage};
 use crate::{ending, errors, flags, object, registry, report};
 
 #[pymethods]
 impl KmemCache {
     #[new]
     #[pyo3(signature = (name, size, *, align=Given(None), flags=Given(None), sheaf_capacity=Given(None), min_order=Given(None), freeptr_offset=None,
-        count_hits=true, ctor=None, dtor=None))]
+        count_hits=true, ctor=None, dtor=None, storage=None, owner=None))]
     #[pyo3(text_signature = "(name, size, *, align=0, flags=0, sheaf_capacity=0, min_order=0, freeptr_offset=None, \
-        count_hits=True, ctor=None, dtor=None)")]
+        count_hits=True, ctor=None, dtor=None, storage=None, owner=None)")]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python class")]
     fn new<'py>(
         py: Python<'py>,
@@ -37,12 +38,15 @@ impl KmemCache {
         count_hits: bool,
         ctor: Option<Bound<'py, PyAny>>,
         dtor: Option<Bound<'py, PyAny>>,
+        storage: Option<Bound<'py, PyAny>>,
+        owner: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
         let name = &args::name(name)?;
         let args = Args { py, cache: name };
         let size = args.size(size)?;
         args.callable("ctor", ctor.as_ref())?;
         args.callable("dtor", dtor.as_ref())?;
+        let storage = CacheStorage::argument(name, storage.as_ref())?.map(Bound::unbind);
         let mut args = CacheArgs {
             align: args.align(&align)?,
             flags: args.flags(&flags)?,
@@ -50,14 +54,17 @@ impl KmemCache {
             freeptr_offset: args.freeptr_offset(freeptr_offset)?,
             min_order: args.min_order(&min_order)?,
             count_hits,
+            owner: owner.map(storage::keep),
             ..CacheArgs::default()
         };
         let serial = registry::next_serial(py);
         let lifetimes = (ctor.is_some() || dtor.is_some())
             .then(|| Arc::new(Lifetimes::new(py, Identity { serial, name: name.clone() }, size, ctor, dtor)));
         args.hooks = lifetimes.clone().map(|lifetimes| Arc::new(Calls(lifetimes)) as Arc<dyn Hooks>);
-        let make = || Self::create(name, size, &args, serial, ending::queue_end, lifetimes.clone());
-        let cache = ending::retry_name(py, make)?;
+        let core = storage.as_ref().map(|storage| &storage.get().core);
+        let make = || Self::create(name, size, &args, serial, ending::queue_end, lifetimes.clone(), core);
+        let mut cache = ending::retry_name(py, make)?;
+        cache.storage = storage;
         let cache = Bound::new(py, cache)?;
         if let Some(lifetimes) = cache.get().guarded.lifetimes() {
             lifetimes.belongs_to(cache.as_any());
@@ -214,6 +221,18 @@ impl KmemCache {
     #[getter]
     fn aliases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.guarded.name().aliases())
+    }
+
+    /// The CacheStorage that it was made in, or None.
+    #[getter]
+    fn storage(&self, py: Python<'_>) -> Option<Py<CacheStorage>> {
+        self.storage.as_ref().map(|storage| storage.clone_ref(py))
+    }
+
+    /// What it keeps alive: the `owner` that it was made with; None where there was none, and once it is destroyed.
+    #[getter]
+    fn owner<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        storage::owner_of(py, self.guarded.name())
     }
 
     /// Gives wholly free slabs back; how many.

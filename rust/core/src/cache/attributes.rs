@@ -5,7 +5,7 @@ use crate::percpu::BackendKind;
 use crate::slab::flags::SlabFlags;
 use crate::sync::{Counter, Published};
 use core::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A cache's attributes, under Linux's names. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,31 +59,46 @@ pub(super) struct Named {
     pub usercopy: Option<(usize, usize)>,
     /// Nobody made it: it stands for a storage whose other names are all aliases.
     pub hidden: bool,
+    /// It is never the primary: its owner may go, and what stands for a storage must not go with it.
+    pub behind: bool,
     /// Address of the storage's slot of CPU 0.
     pub slots: usize,
     /// By those of its users who count.
     pub calls: Calls,
     /// 1 once it has been taken out of the registry.
     pub gone: Published,
-    /// What is to be done with the last clone of the name: frees its storage, where its address was chosen beforehand.
+    /// What stays with the name. Under the registry's lock; gone with who takes the name out.
+    pub stays: Mutex<Option<Arc<Stays>>>,
+}
+
+/// What stays until a name has been destroyed and its last clone is gone.
+pub(super) struct Stays {
+    /// Frees the cache's storage, where its address was chosen beforehand.
     #[expect(dead_code, reason = "held, not looked at")]
     pub keeper: Option<Box<dyn Any + Send + Sync>>,
-    /// Goes last, after the storage that may lie in what it owns.
+    /// Goes after the storage, which may lie in what it owns.
     pub owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Named {
     pub fn new(info: CacheInfo, slots: usize) -> Self {
-        let (usercopy, keeper, owner) = (None, None, None);
-        Self { info, slots, usercopy, hidden: false, calls: Calls::new(), gone: Published::new(0), keeper, owner }
+        let (usercopy, hidden, behind, gone) = (None, false, false, Published::new(0));
+        Self { info, slots, usercopy, hidden, behind, calls: Calls::new(), gone, stays: Mutex::new(None) }
+    }
+
+    /// What stays with it; under the registry's lock.
+    pub fn stays(&self) -> Option<Arc<Stays>> {
+        self.stays.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn is_living(&self) -> bool {
         self.gone.read() == 0
     }
 
-    /// Under the registry's lock, by who takes it out.
-    pub fn set_gone(&self) {
+    /// Under the registry's lock, by who takes it out and drops what this gives when the lock is free: foreign code may run then.
+    #[must_use]
+    pub fn set_gone(&self) -> Option<Arc<Stays>> {
         self.gone.publish(1);
+        self.stays.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::callbacks;
 use super::create::bad;
+use super::join::see_to_primary;
 use super::names::CacheName;
 use super::raw::RawCache;
 use super::registry::{Entry, Registry};
@@ -57,6 +58,7 @@ impl CacheName {
         departed.allocs.add(self.named.calls.allocs.get().wrapping_add(allocs));
         departed.frees.add(self.named.calls.frees.get().wrapping_add(frees));
         let gone = registry.remove_names(|name| self.is(name));
+        see_to_primary(&mut registry, self.storage().header());
         drop(registry);
         drop(gone);
         Ok(true)

@@ -2,7 +2,7 @@
 //! How a name comes by its storage: it shares the oldest that fits, or gets its own.
 
 use super::arena::Arena;
-use super::attributes::{CacheInfo, Named};
+use super::attributes::{CacheInfo, Named, Stays};
 use super::create::{CacheArgs, Checked, bad, build, check};
 use super::header::Cache;
 use super::merge::{Standing, Wanted, unique_id};
@@ -15,7 +15,7 @@ use crate::inject;
 use crate::slab::flags::SlabFlags;
 use crate::sync::Bug;
 use core::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// How a name comes by its storage.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) fn create_in_storage(
     or_panic(args, try_create(arena, name, size, args, way, Some(keeper)))
 }
 
-/// See [`Named::keeper`].
+/// See [`Stays::keeper`].
 type Keeper = Box<dyn Any + Send + Sync>;
 
 fn or_panic(args: &CacheArgs, made: Result<CacheName, Error>) -> Result<CacheName, Error> {
@@ -119,11 +119,10 @@ fn try_create(
     let storage = match joined {
         Some(storage) => storage,
         None if way == Way::BehindHidden && !wanted.is_unmergeable() => {
-            let hidden = hidden_name(&registry, &checked);
+            let hidden = hidden_name(&registry, checked.geometry.slab_size, checked.flags);
             let built = build(arena, &mut registry, &hidden, args, &checked, false);
             let storage = built.map_err(|error| error.of_cache(name))?;
-            let info = CacheInfo { name: hidden, ..attributes(storage, size, &checked) };
-            registry.names.push(Arc::new(Named { hidden: true, ..Named::new(info, RawCache::of(storage).address()) }));
+            hide_behind(&mut registry, CacheInfo { name: hidden, ..attributes(storage, size, &checked) }, storage);
             storage
         }
         None => build(arena, &mut registry, name, args, &checked, wanted.is_unmergeable())?,
@@ -132,9 +131,12 @@ fn try_create(
     storage.object_bytes.set(storage.object_bytes.get().max(size as u64));
     let info = CacheInfo { name: name.to_owned(), ..attributes(storage, size, &checked) };
     let named = Named::new(info, RawCache::of(storage).address());
-    let named = Arc::new(Named { usercopy: args.usercopy, keeper, owner: args.owner.clone(), ..named });
+    let behind = way == Way::BehindHidden && !wanted.is_unmergeable();
+    let owner = args.owner.clone();
+    let stays = (keeper.is_some() || owner.is_some()).then(|| Arc::new(Stays { keeper, owner }));
+    let named = Arc::new(Named { usercopy: args.usercopy, behind, stays: Mutex::new(stays), ..named });
     registry.names.push(named.clone());
-    Ok(CacheName { arena, named })
+    Ok(CacheName::of(arena, &named))
 }
 
 fn attributes(storage: &Cache, size: usize, checked: &Checked) -> CacheInfo {
@@ -169,9 +171,23 @@ fn mergeable(registry: &Registry, wanted: &Wanted) -> Option<&'static Cache> {
     fitting.next().map(|(_, cache)| cache)
 }
 
+/// Gives a storage the name that stands for it where no other may.
+fn hide_behind(registry: &mut Registry, info: CacheInfo, storage: &Cache) {
+    registry.names.push(Arc::new(Named { hidden: true, ..Named::new(info, RawCache::of(storage).address()) }));
+}
+
+/// After a name has left: a storage that only names with owners are left of gets a hidden primary.
+pub(super) fn see_to_primary(registry: &mut Registry, storage: &Cache) {
+    let raw = RawCache::of(storage);
+    if registry.primary(raw.address()).is_none() {
+        let name = hidden_name(registry, storage.geometry.slab_size, storage.flags);
+        hide_behind(registry, CacheInfo { name, ..raw.info() }, storage);
+    }
+}
+
 /// The name of a storage that no user named; with a number where a living name reads the same.
-fn hidden_name(registry: &Registry, checked: &Checked) -> String {
-    let id = unique_id(checked.geometry.slab_size, checked.flags);
+fn hidden_name(registry: &Registry, slab_size: usize, flags: SlabFlags) -> String {
+    let id = unique_id(slab_size, flags);
     let (mut tried, mut number) = (id.clone(), 1);
     while registry.find(&tried).is_some() {
         number += 1;

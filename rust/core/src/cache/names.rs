@@ -1,6 +1,6 @@
 //! Names: what a user makes and destroys. A name has the storage (slots, sheaves, slabs) of a cache, which it may share.
 //!
-//! The oldest living name of a storage is its *primary*, the others are *aliases*. Names come and go in any order: where the
+//! The oldest living name of a storage is its *primary* (of those without an owner of their storage), the others are *aliases*. Names come and go in any order: where the
 //! primary goes first, the next oldest takes its place, and the storage ends with its last name. A *hidden* name is one that
 //! nobody made: it stands for a storage whose visible names are all aliases, and does not keep it.
 //!
@@ -8,7 +8,7 @@
 //! of primary caches: every name has an object of its own, and destroying one is no matter of the others.
 
 use super::arena::Arena;
-use super::attributes::{CacheInfo, Named};
+use super::attributes::{CacheInfo, Named, Stays};
 use super::raw::RawCache;
 use super::reapers::Reapers;
 use crate::slab::flags::SlabFlags;
@@ -43,6 +43,8 @@ use std::sync::Arc;
 pub struct CacheName {
     pub(super) arena: &'static Arena,
     pub(super) named: Arc<Named>,
+    /// `None` of a clone that keeps nothing, and of a name with which nothing stays.
+    pub(super) _stays: Option<Arc<Stays>>,
 }
 
 impl CacheName {
@@ -115,10 +117,21 @@ impl CacheName {
         self.named.usercopy
     }
 
-    /// What lives as long as a clone of this name.
+    /// What lives as long as the name, and longer as long as a clone of it.
     #[must_use]
     pub fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.named.owner.clone()
+        let of_living = || {
+            let _registry = self.arena.registry();
+            self.named.stays()
+        };
+        self._stays.clone().or_else(of_living)?.owner.clone()
+    }
+
+    /// The same name in the hands of who destroys it, and may keep it as long as it likes: does not keep the owner, nor a
+    /// [`CacheStorage`](crate::CacheStorage) from being set up again.
+    #[must_use]
+    pub fn keeping_nothing(&self) -> Self {
+        Self { _stays: None, ..self.clone() }
     }
 
     /// Counts objects that were allocated and freed under this name, for [`CacheName::calls`]: for handles that count.
@@ -165,14 +178,14 @@ impl CacheName {
         if !self.is_living() {
             return None;
         }
-        registry.names_of(self.named.slots).next().map(|primary| primary.info.name.clone())
+        registry.primary(self.named.slots).map(|primary| primary.info.name.clone())
     }
 
     /// Whether it is living and its storage's primary.
     #[must_use]
     pub fn is_primary(&self) -> bool {
         let registry = self.arena.registry();
-        self.is_living() && registry.names_of(self.named.slots).next().is_some_and(|primary| self.is(primary))
+        self.is_living() && registry.primary(self.named.slots).is_some_and(|primary| self.is(primary))
     }
 
     /// Whether others have the same storage.
@@ -193,6 +206,11 @@ impl CacheName {
         others.map(|other| other.info.name.clone()).collect()
     }
 
+    /// Under the registry's lock.
+    pub(super) fn of(arena: &'static Arena, named: &Arc<Named>) -> Self {
+        Self { arena, named: named.clone(), _stays: named.stays() }
+    }
+
     pub(super) fn is(&self, other: &Arc<Named>) -> bool {
         Arc::ptr_eq(&self.named, other)
     }
@@ -202,13 +220,13 @@ impl Arena {
     /// The living names, oldest first, hidden ones and those of [`RawCache::create`] included.
     #[must_use]
     pub fn names(&'static self) -> Vec<CacheName> {
-        self.registry().names.iter().map(|named| CacheName { arena: self, named: named.clone() }).collect()
+        self.registry().names.iter().map(|named| CacheName::of(self, named)).collect()
     }
 
     /// The living name that reads so.
     #[must_use]
     pub fn find_name(&'static self, name: &str) -> Option<CacheName> {
-        self.registry().find(name).map(|named| CacheName { arena: self, named: named.clone() })
+        self.registry().find(name).map(|named| CacheName::of(self, named))
     }
 
     /// What the living names read, oldest first.

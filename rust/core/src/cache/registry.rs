@@ -2,7 +2,7 @@
 //! Which caches an arena has, under which names, and what destroyed ones left for new ones. Changed only when names come and
 //! go.
 
-use super::attributes::Named;
+use super::attributes::{Named, Stays};
 use crate::os;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +31,7 @@ impl Entry {
 pub(super) struct Registry {
     /// Oldest first.
     pub caches: Vec<Entry>,
-    /// Oldest first; each is of one of the caches. Who takes one out drops it after the lock: foreign code may run then.
+    /// Oldest first; each is of one of the caches.
     pub names: Vec<Arc<Named>>,
     free_ids: Vec<u16>,
     last_id: u16,
@@ -52,7 +52,12 @@ impl Registry {
         self.names.iter().find(|living| living.info.name == name)
     }
 
-    /// The names of a cache, oldest first, hidden ones too: the first is the primary.
+    /// The name that stands for a cache: the oldest that may.
+    pub fn primary(&self, slots: usize) -> Option<&Arc<Named>> {
+        self.names_of(slots).find(|name| !name.behind)
+    }
+
+    /// The names of a cache, oldest first, hidden ones too.
     pub fn names_of(&self, slots: usize) -> impl Iterator<Item = &Arc<Named>> {
         self.names.iter().filter(move |name| name.slots == slots)
     }
@@ -60,7 +65,7 @@ impl Registry {
     /// The primary's name of the cache with that id in the page map.
     pub fn primary_of(&self, id: u16) -> Option<&str> {
         let entry = self.caches.iter().find(|entry| entry.id == id)?;
-        self.names_of(entry.slots).next().map(|primary| &*primary.info.name)
+        self.primary(entry.slots).map(|primary| &*primary.info.name)
     }
 
     /// Says that the last name of a cache is being destroyed, or after all is not.
@@ -70,17 +75,17 @@ impl Registry {
         }
     }
 
-    /// Forgets a cache with its names, which are the caller's to drop.
-    pub fn remove(&mut self, slots: usize) -> Vec<Arc<Named>> {
+    /// Forgets a cache with its names. What stays with those is the caller's to drop, after the lock: foreign code may run then.
+    #[must_use]
+    pub fn remove(&mut self, slots: usize) -> Vec<Arc<Stays>> {
         self.caches.retain(|living| living.slots != slots);
         self.remove_names(|name| name.slots == slots)
     }
 
-    /// Forgets the names that `which` chooses.
-    pub fn remove_names(&mut self, which: impl Fn(&Arc<Named>) -> bool) -> Vec<Arc<Named>> {
-        let gone: Vec<_> = self.names.extract_if(.., |name| which(name)).collect();
-        gone.iter().for_each(|name| name.set_gone());
-        gone
+    /// Forgets the names that `which` chooses; as [`Registry::remove`].
+    #[must_use]
+    pub fn remove_names(&mut self, which: impl Fn(&Arc<Named>) -> bool) -> Vec<Arc<Stays>> {
+        self.names.extract_if(.., |name| which(name)).filter_map(|name| name.set_gone()).collect()
     }
 
     /// The block of a destroyed cache: all of an arena's are of one size.

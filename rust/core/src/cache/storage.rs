@@ -62,7 +62,7 @@ pub struct CacheStorage {
     /// The name, while the storage is set up. Under the lock of setups.
     name: UnsafeCell<MaybeUninit<CacheName>>,
     /// Room for what later versions keep here.
-    rest: [u64; 4],
+    rest: [u64; 3],
 }
 
 const _: () =
@@ -105,7 +105,7 @@ impl CacheStorage {
             slots: PublishedPtr::new(unset_slots()),
             phase: SetupWord::new(),
             name: UnsafeCell::new(MaybeUninit::uninit()),
-            rest: [0; 4],
+            rest: [0; 3],
         }
     }
 
@@ -261,22 +261,33 @@ impl CacheStorage {
     /// # Safety
     /// As [`RawCache::destroy`]. A cache in storage is ended by this only, not by [`CacheName::destroy`].
     pub unsafe fn destroy(&self) -> Result<(), Error> {
+        // SAFETY: the caller's word.
+        self.end_by(|name| unsafe { name.destroy() }.map(|()| true)).map(|_| ())
+    }
+
+    /// [`CacheStorage::destroy`] by `end`, which destroys the name; false: it did not, and all is as it was.
+    ///
+    /// # Errors
+    /// [`Error::NotSetUp`]; those of `end`.
+    #[doc(hidden)]
+    pub fn end_by(&self, end: impl FnOnce(&CacheName) -> Result<bool, Error>) -> Result<bool, Error> {
         let not_set_up = || Error::NotSetUp { cache: String::new() };
         let name = self.name().ok_or_else(not_set_up)?;
-        // SAFETY: the caller's word.
-        let destroy = || unsafe { name.destroy() };
         let unpublish = || {
             self.slots.publish(unset_slots());
             // SAFETY: the lock is held; the name is read once, as the storage's phase goes on.
             unsafe { (*self.name.get()).assume_init_read() }
         };
+        let destroy = || if end(&name).map_err(Some)? { Ok(()) } else { Err(None) };
         let ended = self.phase.end(at_fork::setup_once, destroy, unpublish);
         // Dropped here, outside of the lock: the last one frees the storage and drops the owner.
-        ended.map(drop).map_err(|refused| match refused {
-            Refused::Failed(error) => error,
-            Refused::Locked => locked("the end of", name.name()),
-            Refused::Phase(_) => not_set_up(),
-        })
+        match ended.map(drop) {
+            Ok(()) => Ok(true),
+            Err(Refused::Failed(None)) => Ok(false),
+            Err(Refused::Failed(Some(error))) => Err(error),
+            Err(Refused::Locked) => Err(locked("the end of", name.name())),
+            Err(Refused::Phase(_)) => Err(not_set_up()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod clock;
+mod disassembly;
 mod machine;
 mod measure;
 mod plan;

@@ -94,6 +94,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&str, usize, usize) -> bool) ->
             repeated: measured.repeated,
             disturbed: measured.disturbed,
             missing: measured.missing,
+            instructions: row.instructions.map(|count| count()),
         });
     }
     Ok(report)
@@ -180,7 +181,14 @@ fn processes(plan: &Plan, wanted: impl Fn(&str) -> bool, report: &mut Report) ->
     let complete = |series: Vec<Series>| series.into_iter().filter(|s| s.values.len() == runs).collect::<Vec<_>>();
     report.lines.extend(lines(threads64::NAME, "ns", &complete(time)));
     report.lines.extend(lines(threads64::MEMORY, "MiB", &complete(memory)));
-    report.notes.push(Note { row: threads64::NAME, rounds: runs, repeated: 0, disturbed: 0, missing });
+    report.notes.push(Note {
+        row: threads64::NAME,
+        rounds: runs,
+        repeated: 0,
+        disturbed: 0,
+        missing,
+        instructions: None,
+    });
     Ok(())
 }
 

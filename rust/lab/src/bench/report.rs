@@ -1,7 +1,9 @@
 //! The report: JSON for programs, a table for people.
 #![forbid(unsafe_code)]
 
+use super::disassembly::Counts;
 use super::machine::facts;
+use super::row::Instructions;
 use super::summary::Line;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -18,6 +20,25 @@ pub struct Note {
     pub disturbed: u64,
     /// Targets that are not to be had, with the reason.
     pub missing: Vec<(&'static str, String)>,
+    /// Instructions of the row's paths, where it counts them.
+    pub instructions: Option<Instructions>,
+}
+
+impl Note {
+    fn json(&self) -> Value {
+        let missing: Map<String, Value> =
+            self.missing.iter().map(|(target, why)| ((*target).to_owned(), why.clone().into())).collect();
+        let mut note = json!({"row": self.row, "rounds": self.rounds, "repeated": self.repeated,
+                              "disturbed": self.disturbed, "missing": missing});
+        match &self.instructions {
+            Some(Ok(paths)) => note["instructions"] = paths.iter().map(|(path, counts)| ((*path).to_owned(), json!({
+                "instructions": counts.instructions, "branches": counts.branches, "loads": counts.loads, "stores": counts.stores,
+            }))).collect::<Map<_, _>>().into(),
+            Some(Err(why)) => note["uncounted"] = why.clone().into(),
+            None => {}
+        }
+        note
+    }
 }
 
 /// What a run gave.
@@ -40,12 +61,7 @@ impl Report {
         let rows: Vec<Value> = self.lines.iter().map(Line::json).collect();
         let machine: Map<String, Value> =
             facts().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        let note = |note: &Note| {
-            let missing: Map<String, Value> =
-                note.missing.iter().map(|(t, why)| ((*t).to_owned(), why.clone().into())).collect();
-            json!({"row": note.row, "rounds": note.rounds, "repeated": note.repeated, "disturbed": note.disturbed, "missing": missing})
-        };
-        json!({"rows": rows, "notes": self.notes.iter().map(note).collect::<Vec<_>>(), "machine": machine,
+        json!({"rows": rows, "notes": self.notes.iter().map(Note::json).collect::<Vec<_>>(), "machine": machine,
                "rounds": self.rounds, "peers": cfg!(feature = "peers")})
     }
 
@@ -71,6 +87,21 @@ impl Report {
         for note in &self.notes {
             for (target, why) in &note.missing {
                 let _ = writeln!(text, "{}: no {target}: {why}", note.row);
+            }
+            match &note.instructions {
+                Some(Ok(paths)) => {
+                    for (path, Counts { instructions, branches, loads, stores }) in paths {
+                        let _ = writeln!(
+                            text,
+                            "{}: {path}: {instructions} instructions, {branches} branches, {loads} loads, {stores} stores",
+                            note.row
+                        );
+                    }
+                }
+                Some(Err(why)) => {
+                    let _ = writeln!(text, "{}: instructions not counted: {why}", note.row);
+                }
+                None => {}
             }
             if note.repeated + note.disturbed > 0 {
                 let (row, repeated, disturbed) = (note.row, note.repeated, note.disturbed);

@@ -3,6 +3,7 @@
 
 use super::blocks::{Kind, Target};
 use super::clock::Sample;
+use super::disassembly::Counts;
 use std::time::Duration;
 
 /// Live blocks of the rows of 1000.
@@ -48,4 +49,9 @@ pub struct Rounds {
     pub round: Duration,
     /// Every target, in the order of the tables.
     pub entries: Vec<Entry>,
+    /// Counts the instructions of the row's paths, by name.
+    pub instructions: Option<fn() -> Instructions>,
 }
+
+/// Instructions of paths by name, or why they cannot be counted.
+pub type Instructions = Result<Vec<(&'static str, Counts)>, String>;

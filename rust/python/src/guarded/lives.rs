@@ -1,6 +1,6 @@
 //! How the core cache ends: alone inside the gate, and never waiting for readers there. Who waits, and where, is in `ending`.
 
-use haybarn::Error;
+use haybarn::{CacheName, Error};
 use pyo3::Python;
 
 use super::{Gone, Guarded, Left, nap};
@@ -35,12 +35,18 @@ impl Guarded {
     }
 
     /// Ends the name if others share its slabs, with nobody else inside. False: it is the last one.
-    fn leave_to_others(&self) -> bool {
+    fn leave_to_others(&self) -> Result<bool, Error> {
         let (allocs, frees) = self.tally();
         // SAFETY: the caller is alone inside the gate, or it is the destructor; whoever comes later sees `destroyed`.
-        let left = unsafe { self.name.leave_with(allocs, frees) };
-        // It is living: who destroys it is the caller.
-        left.unwrap_or(true)
+        self.end_by(|name| unsafe { name.leave_with(allocs, frees) })
+    }
+
+    /// Ends the name by `end`, which may find that it must not, and with it what lies in its storage.
+    fn end_by(&self, end: impl FnOnce(&CacheName) -> Result<bool, Error>) -> Result<bool, Error> {
+        match &self.storage {
+            Some(storage) => storage.end_by(|_| end(&self.name)),
+            None => end(&self.name),
+        }
     }
 
     /// Whether its slabs go after a grace period only.
@@ -83,6 +89,8 @@ impl Guarded {
     /// waits for readers.
     pub(crate) fn try_end(&self, py: Python<'_>, close: bool) -> Result<Result<End, Error>, Gone> {
         self.own(py)?;
+        // Its last reference may run foreign code, which must find the gate open.
+        let owner = self.name.owner();
         let end = self.end_alone();
         match &end {
             Ok(End::Destroyed | End::Already) => self.destroyed.publish(1),
@@ -91,6 +99,7 @@ impl Guarded {
         }
         let close = close && matches!(end, Ok(End::Live(_)));
         self.gate.disown(close || self.is_destroyed());
+        drop(owner);
         self.settle(py);
         Ok(end)
     }
@@ -101,7 +110,7 @@ impl Guarded {
             return Ok(End::Already);
         }
         let left = self.left();
-        if left.live + left.prefilled == 0 && self.leave_to_others() {
+        if left.live + left.prefilled == 0 && self.leave_to_others()? {
             return Ok(End::Destroyed);
         }
         if self.waits() {
@@ -121,12 +130,12 @@ impl Guarded {
         }
         // Of a cache that is busy the core says so before it waits for anybody.
         // SAFETY: nobody else is inside the gate, and whoever comes later sees `destroyed` before using the cache.
-        match unsafe { self.name.end_storage() } {
+        match self.end_by(|name| unsafe { name.end_storage() }) {
             Ok(true) => Ok(End::Destroyed),
             // Others share it, and the first look found something of ours.
             Ok(false) if left.live + left.prefilled > 0 => Ok(End::Live(self.busy(left))),
             // One that has come since to share it.
-            Ok(false) => Ok(if self.leave_to_others() { End::Destroyed } else { End::Pending }),
+            Ok(false) => Ok(if self.leave_to_others()? { End::Destroyed } else { End::Pending }),
             Err(error @ Error::CacheBusy { .. }) => Ok(End::Live(error)),
             Err(error) => Err(error),
         }
@@ -188,10 +197,10 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         // There is no Python object any more that callbacks could be shown; they have had their chance.
         self.lifetimes().inspect(|lifetimes| lifetimes.belongs_to_nobody());
-        if !self.is_destroyed() && !self.leave_to_others() && !self.type_safe && !self.waits() {
+        if !self.is_destroyed() && matches!(self.leave_to_others(), Ok(false)) && !self.type_safe && !self.waits() {
             // A cache that the core refuses to let go stays in its list.
             // SAFETY: nobody is left who could use it.
-            let _ = unsafe { self.name.end_storage() };
+            let _ = self.end_by(|name| unsafe { name.end_storage() });
         }
     }
 }

@@ -35,6 +35,7 @@ fn row<const BURST: usize>(name: &'static str, about: &'static str) -> Rounds {
         about,
         step: BURST as u64,
         round: Duration::from_millis(2),
+        instructions: None,
         entries: vec![
             Entry { target: "free", kind: Kind::Peer, work: || work::<BURST>(How::Free) },
             Entry { target: "free_rcu", kind: Kind::Haybarn, work: || work::<BURST>(How::FreeRcu) },

@@ -7,8 +7,12 @@ pub use super::row::{Entry, Rounds};
 use super::targets::{self, Visitor};
 use std::time::Duration;
 
+#[cfg(test)]
+pub use fixed::instructions as fixed_instructions;
+
 mod ctor;
 mod fifo1000;
+mod fixed;
 mod free_rcu;
 mod lifo1000;
 mod mixed;
@@ -35,6 +39,15 @@ pub fn rounds() -> Vec<Rounds> {
             step: ctor::STEP,
             round: Duration::from_millis(1),
             entries: ctor::TARGETS.map(|(target, kind, work)| Entry { target, kind, work }).to_vec(),
+            instructions: None,
+        },
+        Rounds {
+            name: fixed::NAME,
+            about: fixed::ABOUT,
+            step: 1,
+            round: Duration::from_millis(1),
+            entries: fixed::TARGETS.map(|(target, kind, work)| Entry { target, kind, work }).to_vec(),
+            instructions: Some(fixed::instructions),
         },
     ];
     rows.extend(free_rcu::rows());
@@ -78,5 +91,5 @@ fn row<R: Row>() -> Rounds {
     }
     let mut collect = Collect::<R>(Vec::new(), core::marker::PhantomData);
     targets::each(&mut collect);
-    Rounds { name: R::NAME, about: R::ABOUT, step: R::STEP, round: R::ROUND, entries: collect.0 }
+    Rounds { name: R::NAME, about: R::ABOUT, step: R::STEP, round: R::ROUND, entries: collect.0, instructions: None }
 }

@@ -4,7 +4,7 @@ use super::blocks::Target;
 
 mod control;
 pub mod haybarn_dynamic;
-mod haybarn_static;
+pub mod haybarn_static;
 #[cfg(feature = "peers")]
 mod jemalloc;
 mod malloc;

@@ -1,0 +1,96 @@
+//! `CacheStorage`, storage for a cache that is made before the cache, and what a cache keeps for its owner.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::sync::Arc;
+
+use haybarn::{CacheName, CacheStorage as Core};
+use pyo3::prelude::*;
+
+use crate::errors;
+
+/// Storage for a cache: `KmemCache(name, size, storage=storage)` makes the cache in it, and keeps it.
+///
+/// It holds one cache at a time. While that is not destroyed, making another one in it raises AlreadySetUpError; while
+/// somebody still reads attributes of one that was (an open file of `haybarn.sysfs`, say), StorageInUseError. A creation that
+/// fails leaves it free. Thread-safe. Source: `struct kmem_cache_opaque` of the series on static kmem_cache instances (2026).
+#[pyclass(frozen, weakref, immutable_type, module = "haybarn")]
+pub(crate) struct CacheStorage {
+    pub(crate) core: Arc<Core>,
+}
+
+#[pymethods]
+impl CacheStorage {
+    #[new]
+    fn new() -> Self {
+        Self { core: Arc::new(Core::new()) }
+    }
+
+    /// Bytes that it takes.
+    #[classattr]
+    #[pyo3(name = "SIZE")]
+    fn size() -> usize {
+        Core::SIZE
+    }
+
+    /// Its address is a multiple of this many bytes.
+    #[classattr]
+    #[pyo3(name = "ALIGN")]
+    fn align() -> usize {
+        Core::ALIGN
+    }
+
+    /// The address: of the same storage always the same.
+    #[getter]
+    fn address(&self) -> usize {
+        (&raw const *self.core).addr()
+    }
+
+    /// Whether a cache is in it, or was and is still being read. Thread-safe; a moment later it may be otherwise.
+    #[getter]
+    fn in_use(&self) -> bool {
+        !self.core.is_free()
+    }
+
+    /// The name of the cache that is in it, or None. Thread-safe.
+    #[getter]
+    fn cache_name(&self) -> Option<String> {
+        self.core.name().map(|name| name.name().to_owned())
+    }
+
+    fn __repr__(&self) -> String {
+        match self.cache_name() {
+            Some(name) => format!("<haybarn.CacheStorage of '{name}'>"),
+            None if self.in_use() => "<haybarn.CacheStorage, being read>".to_owned(),
+            None => "<haybarn.CacheStorage, free>".to_owned(),
+        }
+    }
+}
+
+impl CacheStorage {
+    /// The storage of a call's argument.
+    pub(crate) fn argument<'py>(
+        cache: &str,
+        given: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, CacheStorage>>> {
+        let Some(given) = given else { return Ok(None) };
+        let storage =
+            given.cast::<Self>().map_err(|_| errors::wrong_type(cache, "storage", "a CacheStorage or None", given))?;
+        Ok(Some(storage.clone()))
+    }
+}
+
+/// Whatever the owner of a cache is to Python. Let go of by any thread, attached to the interpreter or not: where it is not,
+/// the reference is given up when some thread is next.
+struct Owner(Py<PyAny>);
+
+/// The owner as the core keeps it.
+pub(crate) fn keep(owner: Bound<'_, PyAny>) -> Arc<dyn Any + Send + Sync> {
+    Arc::new(Owner(owner.unbind()))
+}
+
+/// The owner that a name keeps, as long as it is not destroyed.
+pub(crate) fn owner_of<'py>(py: Python<'py>, name: &CacheName) -> Option<Bound<'py, PyAny>> {
+    let kept = name.owner()?;
+    kept.downcast_ref::<Owner>().map(|owner| owner.0.bind(py).clone())
+}
