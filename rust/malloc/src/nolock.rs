@@ -5,11 +5,11 @@
 use crate::abi::{NUMA_NO_NODE, gfp_t};
 use crate::failure::{keeping_errno, reporting};
 use crate::handle::{kmem_cache, options, raw};
-use crate::objects::own;
+use crate::objects::{PLAIN, own};
 use crate::process;
 use core::ffi::{c_int, c_void};
 use core::ptr::{NonNull, null_mut};
-use haybarn_core::kmalloc as family;
+use haybarn_core::{RawCache, kmalloc as family};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn quietly(call: impl FnOnce() -> Option<NonNull<u8>>) -> *mut c_void {
@@ -25,6 +25,16 @@ fn quietly(call: impl FnOnce() -> Option<NonNull<u8>>) -> *mut c_void {
 /// As kmem_cache_alloc, but storage that is not set up gives NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmem_cache_alloc_nolock(s: *mut kmem_cache, flags: gfp_t) -> *mut c_void {
+    if flags & !PLAIN == 0 {
+        // SAFETY: the caller's word, here and below.
+        if let Ok(cache) = unsafe { raw(s) } {
+            // SAFETY: as above; the handle is that of a living cache.
+            let object = unsafe { RawCache::hit_at(&raw const cache) };
+            if !object.is_null() {
+                return object.cast();
+            }
+        }
+    }
     quietly(|| {
         let flags = options(flags).ok()?;
         // SAFETY: the caller's word.
@@ -40,6 +50,10 @@ pub unsafe extern "C" fn kmem_cache_alloc_nolock(s: *mut kmem_cache, flags: gfp_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmem_cache_free_nolock(s: *mut kmem_cache, object: *mut c_void) {
     let Some(object) = NonNull::new(object.cast()) else { return };
+    // SAFETY: whose object is the library's is a cache, which begins with its handle; the rest is the caller's word.
+    if process::holds(object.as_ptr()) && unsafe { RawCache::put_at(s.cast(), object) } {
+        return;
+    }
     keeping_errno(|| {
         reporting(|| {
             own(object)?;
@@ -54,6 +68,15 @@ pub unsafe extern "C" fn kmem_cache_free_nolock(s: *mut kmem_cache, object: *mut
 /// that has been used before: a program asks once outside for each size that its handlers will want.
 #[unsafe(no_mangle)]
 pub extern "C" fn kmalloc_nolock(size: usize, flags: gfp_t, node: c_int) -> *mut c_void {
+    if flags & !PLAIN == 0
+        && node == NUMA_NO_NODE
+        && let Some(arena) = process::known()
+    {
+        let object = family::hit(arena, size);
+        if !object.is_null() {
+            return object.cast();
+        }
+    }
     quietly(|| {
         let (arena, flags) = (process::known()?, options(flags).ok()?);
         if node == NUMA_NO_NODE {
@@ -71,6 +94,10 @@ pub extern "C" fn kmalloc_nolock(size: usize, flags: gfp_t, node: c_int) -> *mut
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kfree_nolock(object: *const c_void) {
     let object = object.cast_mut().cast();
+    // SAFETY: the caller's word.
+    if process::known().is_some_and(|arena| unsafe { family::put(arena, object) }) {
+        return;
+    }
     keeping_errno(|| {
         reporting(|| {
             let Some(arena) = process::known() else {

@@ -2,7 +2,7 @@
 #include "check.h"
 #include <pthread.h>
 
-enum { THREADS = 6, ROUNDS = 20000, PLACES = 256 };
+enum { THREADS = 6, ROUNDS = 8000, PLACES = 256 };
 
 struct block {
     unsigned long size, mark;
