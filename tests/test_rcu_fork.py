@@ -259,7 +259,7 @@ print(said.decode(), status)
 
 @pytest.mark.parametrize("mode", ["callback", "thread"])
 def test_a_child_that_returns_from_where_it_forked_goes_on_and_ends(mode):
-    """It has no main thread to return to: it ends with its last thread, which the service thread must not be for ever."""
+    """It has no main thread to return to: it ends with its last thread, not with the service."""
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", f"MODE = {mode!r}\n{ENDS}"],
         stdout=subprocess.PIPE,

@@ -201,12 +201,13 @@ impl Drop for Reserve<'_> {
 /// Puts the object on an rcu sheaf or in a loose batch; false where there is no memory for either. Waits for no reader.
 fn offer(cache: &Cache, object: NonNull<u8>, reserve: Option<&mut Reserve<'_>>) -> bool {
     let (at, object) = (At::new(cache), object.as_ptr());
+    // First: once there is a sheaf, frees on its CPU go on by the fast path, and barriers have to see what they put there.
+    cache.rcu.set_used();
     let hands = hands();
     let given = (!at.is_remote(object) && at.put_on_rcu_sheaf(object, &hands))
         || at.put_in_loose_batch(object, reserve, &hands);
     drop(hands);
     if given {
-        cache.rcu.set_used();
         rcu_service::arm();
     }
     given

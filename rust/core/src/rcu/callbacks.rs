@@ -17,6 +17,13 @@ pub fn on_barrier(flusher: &'static dyn Flush) {
     pending::add_flusher(flusher);
 }
 
+/// How many flushers there are.
+#[doc(hidden)]
+#[must_use]
+pub fn flushers() -> usize {
+    pending::flushers().len()
+}
+
 /// Runs `callback` after a grace period, on the service thread (or on that of a [`barrier`], which helps). Callbacks are begun
 /// in the order in which they were queued; two threads that run them may overlap. From any thread, inside read sections and
 /// callbacks too, but not from signal handlers.

@@ -59,7 +59,7 @@ mod turnstile;
 mod wait;
 
 #[cfg(not(loom))]
-pub use callbacks::{barrier, barrier_while, call, on_barrier};
+pub use callbacks::{barrier, barrier_while, call, flushers, on_barrier};
 #[cfg(not(loom))]
 pub use counts::{Stats, stats};
 #[cfg(not(loom))]
