@@ -321,6 +321,31 @@ def test_forked_children_are_waited_for() -> None:
     assert children() <= before
 
 
+def test_signal_handlers_come_in_on_every_slow_path(backend: str) -> None:
+    report = stress.campaign(["nolock"], threads=4, seconds=4.0, seed=6, backend=backend)
+    assert stress.passed(report), report
+    counters = report["scenarios"]["nolock"]["counters"]
+    sampled = stress.scenarios()["nolock"]["sampled"]
+    assert len(sampled) == 11
+    assert {name for name in sampled if counters[name] == 0} == set()
+    assert sum(counters[name] for name in sampled) <= counters["interrupts"]
+
+
+def test_too_short_a_run_asks_for_no_samples() -> None:
+    report = stress.campaign(["nolock"], threads=1, seconds=0.2, seed=6, backend="virtual")
+    missing = report["scenarios"]["nolock"]["missing_counters"]
+    assert not set(missing) & set(stress.scenarios()["nolock"]["sampled"])
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(120)
+def test_a_minute_of_signal_handlers_on_every_slow_path(backend: str) -> None:
+    report = stress.campaign(["nolock"], threads=4, seconds=60.0, seed=7, backend=backend)
+    assert stress.passed(report), report
+    counters = report["scenarios"]["nolock"]["counters"]
+    assert all(counters[name] > 1000 for name in stress.scenarios()["nolock"]["sampled"]), counters
+
+
 @pytest.mark.campaign
 def test_a_minute_of_each_race_moves_its_counters() -> None:
     for backend in ("rseq", "locked"):

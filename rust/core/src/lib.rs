@@ -36,6 +36,9 @@ pub mod sync;
 pub mod sysfs;
 
 #[cfg(not(loom))]
+#[doc(hidden)]
+pub use cache::slow_paths;
+#[cfg(not(loom))]
 pub use cache::{
     AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheName, CacheStats, CacheStorage,
     CountedBox, CountedCache, CtorBox, CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache, Level,

@@ -127,6 +127,7 @@ fn stress_scenarios(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
             row.set_item(backend, names(scenario.needs.on(backend)))?;
         }
         row.set_item("races", names(scenario.needs.races))?;
+        row.set_item("sampled", names(scenario.needs.sampled))?;
         table.set_item(scenario.name, row)?;
     }
     Ok(table)

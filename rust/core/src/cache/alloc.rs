@@ -20,6 +20,7 @@ const TRIES: usize = 8;
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "haybarn_alloc_slow")]
 pub(super) fn slow(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
     traced(cache, flags, None).map(|(object, _)| object)
 }
@@ -27,6 +28,7 @@ pub(super) fn slow(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
 /// What the options ask of an object that was found.
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "haybarn_alloc_slow")]
 pub(super) fn finish(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) -> Option<NonNull<u8>> {
     if flags.contains(AllocFlags::ZERO) {
         if cache.hooks.is_some() {
@@ -60,6 +62,7 @@ pub(super) fn finish_hit(cache: &Cache, object: NonNull<u8>, flags: AllocFlags) 
 }
 
 /// Takes an object; of a node's memory, if one is given.
+#[unsafe(link_section = "haybarn_alloc_slow")]
 pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> Option<Found> {
     if !may_alloc(cache, 1) {
         return outcome(Ok(None));
@@ -75,12 +78,14 @@ pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> 
 }
 
 impl At<'_> {
+    #[unsafe(link_section = "haybarn_alloc_slow")]
     fn find(self, flags: AllocFlags, node: Option<NodeId>) -> Result<Option<Found>, Failed> {
         check_alloc(self.cache, flags)?;
         self.pick(flags, node)
     }
 
     /// An object, counted.
+    #[unsafe(link_section = "haybarn_alloc_slow")]
     pub(super) fn pick(self, flags: AllocFlags, node: Option<NodeId>) -> Result<Option<Found>, Failed> {
         let strict = flags.contains(AllocFlags::THISNODE);
         let wanted = node.or_else(|| strict.then(|| self.home())).filter(|_| self.cache.arena.nodes > 1);
@@ -110,6 +115,7 @@ impl At<'_> {
     }
 
     /// An object from main, spare, barn or a sheaf that is filled now; the caller counts it.
+    #[unsafe(link_section = "haybarn_alloc_slow")]
     fn take_from_sheaves(mut self) -> Result<Option<Found>, Failed> {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
@@ -157,6 +163,7 @@ impl At<'_> {
 
     /// Takes an object from a full sheaf and installs the rest in place of the empty main, and a second one, if the barn had it, in
     /// place of the spare, which is empty or not there.
+    #[unsafe(link_section = "haybarn_alloc_slow")]
     fn take_from_full(&self, mut full: Sheaf, second: Option<Sheaf>, pair: Pair) -> Option<Found> {
         let node = self.home();
         let object = full.pop();
@@ -178,6 +185,7 @@ impl At<'_> {
     /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "haybarn_refill")]
     fn refill(mut self, pair: Pair) -> Result<Option<Found>, Failed> {
         let node = self.home();
         let empty = self.detach_spare(pair).or_else(|| self.barn_empty(node)).or_else(|| self.new_sheaf());
@@ -199,6 +207,7 @@ impl At<'_> {
     }
 
     /// The slot's empty spare, if it has one and still does.
+    #[unsafe(link_section = "haybarn_refill")]
     fn detach_spare(&self, pair: Pair) -> Option<Sheaf> {
         let new = Pair { main: pair.main, spare: null_mut() };
         // SAFETY: the pair was read from this CPU's slot; what is displaced is ours.
@@ -209,6 +218,7 @@ impl At<'_> {
 
     /// Puts a filled sheaf where it helps most on the CPU that we are on now; else in the barn. The old empty main stays as
     /// the spare where there is none: the next free needs it.
+    #[unsafe(link_section = "haybarn_refill")]
     fn install(&mut self, sheaf: Sheaf, node: NodeId) {
         let (shape, slots, backend) = (self.cache.shape, self.cache.slots(), self.cache.backend);
         for _ in 0..TRIES {
@@ -245,6 +255,7 @@ impl At<'_> {
     /// One object straight from the slabs: see [`At::search_slabs`].
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "haybarn_partial")]
     fn take_from_slabs(&self, node: NodeId, asked: bool, flags: AllocFlags) -> Result<Option<Found>, Failed> {
         let found = self.search_slabs(node, asked, flags)?;
         if found.is_some() {

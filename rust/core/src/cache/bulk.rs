@@ -22,6 +22,7 @@ pub(super) struct Gathered {
 }
 
 /// Fills `out`. Where it cannot, it returns false, has no object, and what `out` holds means nothing; sheaves may be emptier.
+#[unsafe(link_section = "haybarn_bulk")]
 pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bool {
     if let Err(refused) = check_alloc(cache, flags) {
         return outcome::<()>(Err(refused)).is_some();
@@ -51,6 +52,7 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
 }
 
 /// Gives the objects back; the slice is reordered.
+#[unsafe(link_section = "haybarn_bulk")]
 pub(super) fn free(cache: &Cache, objects: &mut [*mut u8]) {
     if callbacks::wait(cache) {
         objects.iter().filter_map(|&object| NonNull::new(object)).for_each(|object| super::free::slow(cache, object));
@@ -82,6 +84,8 @@ pub(super) fn free(cache: &Cache, objects: &mut [*mut u8]) {
 impl At<'_> {
     /// Fills `out` from the front: with what sheaves hold, if `sheaves` says so, then from slabs. With fewer than `least`
     /// objects, or a constructor that failed, all that was got is in its slab again. What moved is the caller's to count.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_bulk")]
     pub(super) fn gather(&mut self, flags: AllocFlags, out: &mut [*mut u8], least: usize, sheaves: bool) -> Gathered {
         let strict = flags.contains(AllocFlags::THISNODE) && self.cache.arena.nodes > 1;
         // Whose memory is in sheaves is known of each object only.
@@ -133,6 +137,7 @@ impl At<'_> {
     }
 
     /// Takes what main, spare and barn have, uncounted; returns how many. Does not refill sheaves: objects would be copied twice.
+    #[unsafe(link_section = "haybarn_bulk")]
     fn bulk_from_sheaves(&mut self, out: &mut [*mut u8]) -> usize {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
@@ -179,6 +184,7 @@ impl At<'_> {
     }
 
     /// Puts objects from the front into sheaves; returns how many. Makes and flushes no sheaf.
+    #[unsafe(link_section = "haybarn_bulk")]
     fn bulk_to_sheaves(&mut self, objects: &[*mut u8]) -> usize {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
@@ -212,6 +218,7 @@ impl At<'_> {
     }
 
     /// As `make_room`, but only with what is there already.
+    #[unsafe(link_section = "haybarn_bulk")]
     pub(super) fn make_room_cheaply(&self, pair: Pair) -> bool {
         let node = self.home();
         let has_spare = !pair.spare.is_null();

@@ -17,6 +17,7 @@ const FLUSH_BATCH: usize = 32;
 
 #[cold]
 #[inline(never)]
+#[unsafe(link_section = "haybarn_free_slow")]
 pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
     if cache.arena.nodes > 1 && give_at_home(cache, object) {
         return;
@@ -60,6 +61,7 @@ impl At<'_> {
         cache.has_sheaves() && unsafe { cache.backend.push(cache.slots(), &[object], shape.mask()) } == Ok(1)
     }
 
+    #[unsafe(link_section = "haybarn_free_slow")]
     pub(super) fn put_in_sheaves(mut self, object: *mut u8) -> bool {
         let (cache, shape) = (self.cache, self.cache.shape);
         let (slots, backend) = (cache.slots(), cache.backend);
@@ -100,6 +102,7 @@ impl At<'_> {
     }
 
     /// Changes a slot with a full main so that the next push finds room. A lost race is no harm: the next try looks again.
+    #[unsafe(link_section = "haybarn_free_slow")]
     fn make_room(&self, pair: Pair) {
         let (shape, node) = (self.cache.shape, self.home());
         let has_spare = !pair.spare.is_null();
@@ -120,6 +123,7 @@ impl At<'_> {
     }
 
     /// Puts an empty sheaf in place of the full main, which becomes the spare, or goes to the barn where there is one.
+    #[unsafe(link_section = "haybarn_free_slow")]
     pub(super) fn install_empty(&self, pair: Pair, empty: Sheaf) {
         let node = self.home();
         let has_spare = !pair.spare.is_null();
@@ -136,6 +140,7 @@ impl At<'_> {
     /// Flushes the spare (main's objects are hotter) and makes it the empty main.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "haybarn_flush")]
     fn flush_spare(&self, pair: Pair) {
         let without = Pair { main: pair.main, spare: null_mut() };
         // SAFETY: the pair is this CPU's; the displaced spare is ours.
@@ -151,6 +156,7 @@ impl At<'_> {
     /// No memory for an empty sheaf: makes room in main itself.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "haybarn_flush")]
     fn flush_main(&self, has_spare: bool) {
         if has_spare {
             self.bump(Stat::BarnPutFail, 1);

@@ -18,6 +18,7 @@
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `choose_nodes`, `lenders`, `by_node`, `nodes` | which nodes there are, whose slabs a refill goes to, requests for a node's memory, what is said of them |
 //! | `environment` | variables of the environment |
+//! | `paths` | where the text of the slow paths lies |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `undertaker`, `reapers` | dead slabs whose pages go later, and who sees to it |
 //! | `inspect` | attributes, counters, address checks, validation |
@@ -64,6 +65,7 @@ mod nodes;
 mod nolock;
 mod options;
 mod park;
+mod paths;
 mod prefill;
 mod raw;
 mod rcu_barrier;
@@ -102,6 +104,7 @@ pub use names::{CacheName, Pinned};
 pub use nodes::{NodeObjects, NodeStats};
 pub use options::{AllocFlags, Level};
 pub use park::{ActiveFault, active, fail_slab};
+pub use paths::slow_paths;
 pub use prefill::RawPrefilled;
 pub use raw::RawCache;
 pub use retain::Retain;

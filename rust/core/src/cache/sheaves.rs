@@ -55,12 +55,16 @@ impl At<'_> {
     }
 
     /// A full sheaf from a node's barn.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_barn")]
     pub fn barn_full(&self, node: NodeId) -> Option<Sheaf> {
         let barn = self.cache.barn(node);
         barn.get_full(self.cache.form(), &self.links()).map(|index| self.saved_sheaf(index))
     }
 
     /// Up to two full sheaves from a node's barn.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_barn")]
     pub fn two_full(&self, node: NodeId) -> [Option<Sheaf>; 2] {
         let got = self.cache.barn(node).get_two_full(self.cache.form(), &self.links());
         got.map(|index| index.map(|index| self.saved_sheaf(index)))
@@ -99,12 +103,16 @@ impl At<'_> {
     }
 
     /// An empty sheaf from a node's barn.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_barn")]
     pub fn barn_empty(&self, node: NodeId) -> Option<Sheaf> {
         let index = self.cache.barn(node).get_empty(self.cache.form(), &self.links())?;
         Some(self.saved_sheaf(index))
     }
 
     /// Puts a sheaf in a node's barn, among the full or the empty ones by what it holds; no limit.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_barn")]
     pub fn put_in_barn(&self, node: NodeId, sheaf: Sheaf) {
         let (barn, is_empty) = (self.cache.barn(node), sheaf.is_empty());
         let index = self.index_of(sheaf.save(self.cache.shape));
@@ -116,12 +124,16 @@ impl At<'_> {
     }
 
     /// Puts two empty sheaves in a node's barn.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_barn")]
     pub fn put_two_empty(&self, node: NodeId, sheaves: [Sheaf; 2]) {
         let two = sheaves.map(|sheaf| self.index_of(sheaf.save(self.cache.shape)));
         self.cache.barn(node).put_two_empty(self.cache.form(), &self.links(), two);
     }
 
     /// Takes up to `need` objects from a node's partial slabs.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_partial")]
     pub fn take_partial(&self, node: NodeId, need: u32, mut take: impl FnMut(*mut u8)) -> u32 {
         let mut missing = need;
         harvest(self, self.cache.node(node), need, |slab, head, free| {
@@ -142,6 +154,8 @@ impl At<'_> {
     ///
     /// # Errors
     /// A constructor failed; nothing was taken.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_new_slab")]
     pub fn take_new_slab(
         &self,
         node: NodeId,
@@ -164,6 +178,7 @@ impl At<'_> {
     ///
     /// # Errors
     /// A constructor failed; what the sheaf held went to the slabs, and it is empty.
+    #[unsafe(link_section = "haybarn_refill")]
     pub fn fill(&self, sheaf: &mut Sheaf, node: NodeId) -> Result<Filled, Failed> {
         let room = sheaf.room(self.cache.shape);
         let mut filled = Filled::Partial;
@@ -201,6 +216,7 @@ impl At<'_> {
         Ok(filled)
     }
 
+    #[unsafe(link_section = "haybarn_refill")]
     fn harvest_into(&self, sheaf: &mut Sheaf, node: NodeId, mut missing: u32) -> u32 {
         harvest(self, self.cache.node(node), missing, |slab, head, free| {
             let used = free.min(missing);
@@ -217,6 +233,8 @@ impl At<'_> {
     }
 
     /// Flushes a sheaf to the slabs and leaves it empty. Source: `sheaf_flush_unused`.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_flush")]
     pub fn flush(&self, sheaf: &mut Sheaf) {
         if sheaf.is_empty() {
             return;
@@ -228,6 +246,8 @@ impl At<'_> {
 
     /// Gives objects to their slabs, those of one slab by one swap. Slabs in the order in which they first appear, so that
     /// one thread's work is reproducible. Source: `build_detached_freelist`, without its bounded look-back.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_flush")]
     pub fn free_grouped(&self, objects: impl Iterator<Item = *mut u8>) {
         let mut groups = Groups::new();
         for object in objects {

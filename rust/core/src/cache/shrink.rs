@@ -90,6 +90,7 @@ pub(super) unsafe fn end(storage: RawCache) -> Result<(), Error> {
 }
 
 /// Returns how many slabs went, those that the flushes emptied included.
+#[unsafe(link_section = "haybarn_shrink")]
 fn release_slabs(cache: &Cache) -> u64 {
     let at = At::new(cache);
     let gone = |at: &At<'_>| -> u64 {
@@ -116,6 +117,7 @@ fn release_slabs(cache: &Cache) -> u64 {
 
 impl At<'_> {
     /// Flushes the sheaves of a CPU. While it is drained the CPU's threads go to barn and slabs.
+    #[unsafe(link_section = "haybarn_shrink")]
     pub(super) fn drain(&self, cpu: Cpu) {
         let (cache, intent) = (self.cache, self.cache.intent(cpu));
         if let Some(open) = self.take_out(cpu) {
@@ -126,6 +128,8 @@ impl At<'_> {
 
     /// Flushes the sheaves of a CPU and leaves its slot stopped, the caller's to open with the pair that this returns. `None`
     /// where there is nothing to flush: no sheaves, or a parked slot.
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_shrink")]
     pub(super) fn take_out(&self, cpu: Cpu) -> Option<Pair> {
         let (cache, intent) = (self.cache, self.cache.intent(cpu));
         if !cache.has_sheaves() {
@@ -166,6 +170,7 @@ impl At<'_> {
     }
 
     /// Flushes a barn's full sheaves and gives all of its sheaves back.
+    #[unsafe(link_section = "haybarn_shrink")]
     pub(super) fn empty_barn(&self, node: NodeId) {
         let (barn, form) = (self.cache.barn(node), self.cache.form());
         let (full, empty) = (barn.full(form), barn.empty(form));

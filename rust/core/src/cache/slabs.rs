@@ -131,6 +131,7 @@ impl<'c> At<'c> {
 
     /// Gives one object straight to its slab.
     #[inline(never)]
+    #[unsafe(link_section = "haybarn_slab_free")]
     pub fn free_to_slab(&self, object: *mut u8) {
         let slab = self.slab_of(object);
         let reference = self.reference(slab, object);
@@ -142,6 +143,7 @@ impl<'c> At<'c> {
     ///
     /// # Errors
     /// A constructor failed; everything is as it was.
+    #[unsafe(link_section = "haybarn_new_slab")]
     pub fn new_slab(&self, node: NodeId, pages: Pages) -> Result<Option<NewSlab>, Failed> {
         let geometry = &self.cache.geometry;
         let (descriptors, meta) = (&self.cache.arena.descriptors, self.cache.arena.pages.meta());
@@ -177,6 +179,7 @@ impl<'c> At<'c> {
         self.recycle(new.slab);
     }
 
+    #[unsafe(link_section = "haybarn_new_slab")]
     fn fill_descriptor(&self, slab: Index, node: NodeId, whose: Pages, shape: (u8, u32)) -> Option<NewSlab> {
         let pages = &self.cache.arena.pages;
         let (order, total) = (Order(shape.0), shape.1);
@@ -205,6 +208,7 @@ impl<'c> At<'c> {
     }
 
     /// Publishes a new slab of which the caller keeps the first `kept` objects: the rest becomes its free list.
+    #[unsafe(link_section = "haybarn_new_slab")]
     pub fn publish(&self, new: &NewSlab, kept: u32) {
         let stride = self.cache.geometry.slab_size;
         let at = |n: u32| new.base.as_ptr().wrapping_add(n as usize * stride);
@@ -217,6 +221,8 @@ impl<'c> At<'c> {
 }
 
 impl At<'_> {
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_slab_gone")]
     fn give_back_run(&self, run: Run) {
         let pages = &self.cache.arena.pages;
         pages.clear_map(run.page, run.order.pages());
@@ -299,6 +305,8 @@ impl Slabs for At<'_> {
         self.give_back_run(run);
     }
 
+    #[inline(never)]
+    #[unsafe(link_section = "haybarn_slab_gone")]
     fn recycle(&self, slab: Index) {
         self.cache.arena.descriptors.put(self.cache.arena.pages.meta(), slab);
     }

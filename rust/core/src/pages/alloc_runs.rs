@@ -62,6 +62,7 @@ impl Pages {
     ///
     /// # Errors
     /// `NoRun` where no such run can start, `DoubleFree` if a page of it is free.
+    #[inline(always)]
     pub fn free_run(&self, page: PageIndex, order: Order) -> Result<(), FreeError> {
         let chunk = page.chunk();
         let fits = order <= Order::MAX && page.in_chunk().is_multiple_of(order.pages());

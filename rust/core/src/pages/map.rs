@@ -90,6 +90,7 @@ impl PageMap {
         MapWord(self.words[page.0 as usize].read())
     }
 
+    #[inline(always)]
     pub fn set(&self, first: PageIndex, count: u32, word: MapWord) {
         let first = first.0 as usize;
         for page in &self.words[first..first + count as usize] {

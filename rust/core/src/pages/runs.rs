@@ -80,6 +80,7 @@ impl<'a> Runs<'a> {
     ///
     /// # Errors
     /// `NotTaken` if a page of it was free. Where that is seen in time nothing is changed.
+    #[inline(always)]
     pub fn give(self, offset: u32, order: Order) -> Result<(), NotTaken> {
         let words = self.words_of(offset, order);
         let mask = field::mask(order.0.min(WORD_ORDER), offset % WORD_PAGES);

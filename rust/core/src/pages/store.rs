@@ -95,11 +95,13 @@ impl Pages {
     }
 
     /// Publishes `word` for `count` pages from `first` on. The caller owns them.
+    #[inline(always)]
     pub fn set_map(&self, first: PageIndex, count: u32, word: MapWord) {
         self.map.set(first, count, word);
     }
 
     /// Makes `count` pages from `first` on part of nothing. The caller owns them, and does this before it frees them.
+    #[inline(always)]
     pub fn clear_map(&self, first: PageIndex, count: u32) {
         self.map.set(first, count, MapWord::NONE);
     }

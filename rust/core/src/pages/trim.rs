@@ -12,12 +12,14 @@ use super::store::Pages;
 
 impl Pages {
     /// Gives all free dirty memory back to the system; how many bytes. What the system refuses stays dirty and free.
+    #[unsafe(link_section = "haybarn_shrink")]
     pub fn trim(&self) -> usize {
         let whole: usize = self.trim_chunks(|chunk, node| self.trim_whole(chunk, node));
         let spans: usize = SpanStore::classes().map(|class| self.trim_class(class)).sum();
         whole + spans + self.trim_chunks(|chunk, node| self.trim_scattered(chunk, node))
     }
 
+    #[unsafe(link_section = "haybarn_shrink")]
     fn trim_chunks(&self, trim: impl Fn(ChunkIndex, NodeId) -> usize) -> usize {
         self.used_chunks()
             .filter(|(_, chunk, _)| chunk.any_dirty())
@@ -25,6 +27,7 @@ impl Pages {
             .sum()
     }
 
+    #[unsafe(link_section = "haybarn_shrink")]
     fn trim_whole(&self, chunk: ChunkIndex, node: NodeId) -> usize {
         let runs = self.runs(chunk, node);
         if !runs.is_empty() || runs.take(Order::MAX).is_none() {
@@ -38,6 +41,7 @@ impl Pages {
         freed
     }
 
+    #[unsafe(link_section = "haybarn_shrink")]
     fn trim_scattered(&self, chunk: ChunkIndex, node: NodeId) -> usize {
         let (record, runs) = (self.chunk(chunk), self.runs(chunk, node));
         let taken: [u64; WORDS] = core::array::from_fn(|word| runs.take_scattered(word, record.dirty[word].peek()));
@@ -55,6 +59,7 @@ impl Pages {
         freed
     }
 
+    #[unsafe(link_section = "haybarn_shrink")]
     fn trim_class(&self, class: usize) -> usize {
         let mut freed = 0;
         self.spans.visit_class(&self.chunks, class, |head| {
@@ -69,6 +74,7 @@ impl Pages {
     }
 
     /// Hands back `len` bytes from `offset` in `chunk` on, which the caller has taken; 0 where the system refuses.
+    #[unsafe(link_section = "haybarn_shrink")]
     fn decommit(&self, chunk: ChunkIndex, offset: usize, len: usize) -> usize {
         // SAFETY: private to this file, whose three callers each own these pages (bits taken, span off its stack) and are
         // given memory that its last owner is done with, so nobody uses the bytes until the caller gives them back.

@@ -22,6 +22,7 @@ use crate::sync::{Bug, Index};
 ///
 /// # Panics
 /// If the slab would have more free objects than it has: the caller freed something twice.
+#[inline(always)]
 pub(crate) fn free_chain<S: Slabs>(slabs: &S, slab: Index, head: ObjRef, tail: ObjRef, count: u32) {
     // Read before the swap: afterwards the slab may be dead and its descriptor another slab's.
     let (total, run, node) = (slabs.total(slab), slabs.run(slab), slabs.node(slab));
@@ -58,6 +59,7 @@ fn list<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs) {
 }
 
 /// After the killing swap. A listed descriptor is not ours to touch: whoever pops it may bury it at any moment.
+#[inline(always)]
 fn died<S: Slabs>(slabs: &S, slab: Index, node: &NodeSlabs, run: S::Run, total: u32, listed: bool) {
     slabs.count(Stat::FreeSlab, 1);
     node.slab_gone(u64::from(total));

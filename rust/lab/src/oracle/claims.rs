@@ -62,6 +62,22 @@ impl Claims {
         Self { slots: (0..SLOTS).map(|_| AtomicCell::new(None)).collect() }
     }
 
+    /// Whether claiming so many bytes would allocate nothing: what a signal handler has to ask first.
+    #[must_use]
+    pub fn knows(&self, address: usize, bytes: usize) -> bool {
+        let end = address + bytes.max(1) - 1;
+        (address / STRETCH..=end / STRETCH).all(|stretch| {
+            let mut place = &self.slots[stretch % SLOTS];
+            while let Some(leaf) = place.load() {
+                if leaf.stretch == stretch {
+                    return true;
+                }
+                place = &leaf.next;
+            }
+            false
+        })
+    }
+
     /// Claims `bytes` bytes from `address`.
     ///
     /// # Errors

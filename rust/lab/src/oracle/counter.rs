@@ -56,6 +56,36 @@ counters! {
     Left "left" "Names that ended while others had the same slabs.";
     PrimaryLeft "primary_left" "Of those, names of primaries.";
     StorageEnded "storage_ended" "Storages that ended with their last name.";
+    Interrupts "interrupts" "Times that a signal handler came in.";
+    HandlerNone "handler_none" "Allocations in handlers that gave nothing.";
+    InAllocSlow "in_alloc_slow" "Times that it came in inside the path `alloc_slow` of `haybarn::slow_paths`.";
+    InFreeSlow "in_free_slow" "Times that it came in inside the path `free_slow` of `haybarn::slow_paths`.";
+    InBarn "in_barn" "Times that it came in inside the path `barn` of `haybarn::slow_paths`.";
+    InRefill "in_refill" "Times that it came in inside the path `refill` of `haybarn::slow_paths`.";
+    InPartial "in_partial" "Times that it came in inside the path `partial` of `haybarn::slow_paths`.";
+    InNewSlab "in_new_slab" "Times that it came in inside the path `new_slab` of `haybarn::slow_paths`.";
+    InFlush "in_flush" "Times that it came in inside the path `flush` of `haybarn::slow_paths`.";
+    InSlabFree "in_slab_free" "Times that it came in inside the path `slab_free` of `haybarn::slow_paths`.";
+    InSlabGone "in_slab_gone" "Times that it came in inside the path `slab_gone` of `haybarn::slow_paths`.";
+    InBulk "in_bulk" "Times that it came in inside the path `bulk` of `haybarn::slow_paths`.";
+    InShrink "in_shrink" "Times that it came in inside the path `shrink` of `haybarn::slow_paths`.";
+}
+
+impl Counter {
+    /// Those of interrupts inside slow paths, in the order of `haybarn::slow_paths`.
+    pub const INSIDE: [Self; 11] = [
+        Self::InAllocSlow,
+        Self::InFreeSlow,
+        Self::InBarn,
+        Self::InRefill,
+        Self::InPartial,
+        Self::InNewSlab,
+        Self::InFlush,
+        Self::InSlabFree,
+        Self::InSlabGone,
+        Self::InBulk,
+        Self::InShrink,
+    ];
 }
 
 /// A value for each [`Counter`].

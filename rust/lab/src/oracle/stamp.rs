@@ -29,6 +29,12 @@ impl Tag {
         ((1..=1024).contains(&(word >> 48)) && word & Self::NUMBER != 0).then_some(Self(word))
     }
 
+    /// The tag as the word that it is, for [`Tag::read`].
+    #[must_use]
+    pub fn word0(self) -> u64 {
+        self.0
+    }
+
     fn word(self, address: usize, index: usize) -> u64 {
         if index == 0 {
             return self.0;

@@ -61,6 +61,10 @@ pub trait Subject: Send + Sync {
     fn sharing(&self) -> Option<Sharing> {
         None
     }
+    /// How signal handlers use the cache; none of an allocator that they must not use.
+    fn handlers(&self) -> Option<&dyn Handlers> {
+        None
+    }
     /// Ends the cache; refused, and the cache stays usable, while objects are live.
     ///
     /// # Errors
@@ -110,6 +114,17 @@ pub trait Constructed {
     fn failed(&self) -> bool;
     /// Makes one construction in so many fail; 0 for none.
     fn fail_one_in(&self, n: u64);
+}
+
+/// A cache that can be used in signal handlers, whatever they interrupt.
+pub trait Handlers: Sync {
+    /// An object; none where there is none without asking the system for memory.
+    fn alloc(&self) -> Option<NonNull<u8>>;
+    /// Gives an object back.
+    ///
+    /// # Safety
+    /// As [`Subject::free`].
+    unsafe fn free(&self, object: NonNull<u8>);
 }
 
 /// A cache that can free an object after an RCU grace period (`haybarn::rcu`).

@@ -27,6 +27,8 @@ pub struct CacheSpec {
     pub construct: Option<DtorMode>,
     /// In an arena with so many nodes; 0 for the run's own.
     pub nodes: u32,
+    /// Without sheaves: each object comes from its slab and goes there.
+    pub bare: bool,
 }
 
 impl CacheSpec {
@@ -45,6 +47,7 @@ impl CacheSpec {
             merges: false,
             construct: None,
             nodes: 0,
+            bare: false,
         }
     }
 
@@ -76,6 +79,12 @@ impl CacheSpec {
     #[must_use]
     pub const fn light(self) -> Self {
         Self { light: true, ..self }
+    }
+
+    /// The same, without sheaves.
+    #[must_use]
+    pub const fn bare(self) -> Self {
+        Self { bare: true, ..self }
     }
 
     /// The same, constructed once per slab.

@@ -8,7 +8,7 @@ use super::no_cache::NoCache;
 use super::platform;
 use super::rng::Rng;
 use super::site::Site;
-use crate::oracle::subject::{ByNode, Constructed, Counter, Deferred, Identity, Sharing};
+use crate::oracle::subject::{ByNode, Constructed, Counter, Deferred, Handlers, Identity, Sharing};
 use crate::oracle::{Aside, Census, Counters, Subject};
 use crossbeam_utils::atomic::AtomicCell;
 use haybarn::{
@@ -117,9 +117,10 @@ impl Field for HaybarnField {
     fn cache(&self, label: &str, spec: CacheSpec) -> Result<Box<dyn Subject>, NoCache> {
         let name = format!("stress-{label}-{}-{}", spec.size, self.made.fetch_add(1));
         let type_safe = if spec.type_safe.is_some() { SlabFlags::TYPESAFE_BY_RCU } else { SlabFlags::empty() };
+        let bare = if spec.bare { SlabFlags::NOLEAKTRACE } else { SlabFlags::empty() };
         let args = CacheArgs {
             align: spec.align,
-            flags: if spec.merges { type_safe } else { SlabFlags::NO_MERGE | type_safe },
+            flags: if spec.merges { type_safe } else { SlabFlags::NO_MERGE | type_safe | bare },
             freeptr_offset: spec.type_safe,
             count_hits: spec.count_hits,
             ..CacheArgs::default()
@@ -307,6 +308,10 @@ impl Subject for HaybarnCache {
         self.construction.as_ref().map(|construction| construction as &dyn Constructed)
     }
 
+    fn handlers(&self) -> Option<&dyn Handlers> {
+        Some(self)
+    }
+
     fn reap(&self) {
         self.cache.reap();
     }
@@ -364,6 +369,17 @@ impl ByNode for HaybarnCache {
 
     fn node_of(&self, object: NonNull<u8>) -> Result<u32, String> {
         self.cache.node_of(object.as_ptr()).map_err(|error| error.to_string())
+    }
+}
+
+impl Handlers for HaybarnCache {
+    fn alloc(&self) -> Option<NonNull<u8>> {
+        self.cache.alloc_nolock(AllocFlags::empty())
+    }
+
+    unsafe fn free(&self, object: NonNull<u8>) {
+        // SAFETY: the caller's promise is the callee's condition.
+        unsafe { self.cache.free_nolock(object) }
     }
 }
 

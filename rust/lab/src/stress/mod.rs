@@ -14,16 +14,19 @@ mod ctor;
 mod deferred;
 mod field;
 mod fork;
+mod guest;
 mod haybarn_counters;
 mod haybarn_field;
 mod haybarn_site;
 mod held;
 mod injector;
+mod interrupt;
 mod live;
 mod merge;
 mod needs;
 mod no_cache;
 mod nodes;
+mod nolock;
 mod pace;
 mod platform;
 mod prealloc;
@@ -69,6 +72,7 @@ pub const SCENARIOS: &[Scenario] = &[
     prealloc::SCENARIO,
     nodes::SCENARIO,
     merge::SCENARIO,
+    nolock::SCENARIO,
 ];
 
 /// The scenario of that name.

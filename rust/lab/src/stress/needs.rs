@@ -14,13 +14,26 @@ pub struct Needs {
     pub virtual_cpus: &'static [Counter],
     /// On `rseq` and `locked` with at least two threads, and only in long campaigns: races that chance has to bring about.
     pub races: &'static [Counter],
+    /// Counted by looking now and then, so a run must last for them to move: see [`Needs::LOOKS`] and [`Needs::OFTEN`].
+    pub sampled: &'static [Counter],
 }
 
 impl Needs {
     /// The same counters on every backend, and these races.
     #[must_use]
     pub const fn everywhere(counters: &'static [Counter], races: &'static [Counter]) -> Self {
-        Self { rseq: counters, locked: counters, virtual_cpus: counters, races }
+        Self { rseq: counters, locked: counters, virtual_cpus: counters, races, sampled: &[] }
+    }
+
+    /// In a run of this many seconds each sampled counter must be above zero.
+    pub const LOOKS: f64 = 2.0;
+    /// In a long campaign each must be above this.
+    pub const OFTEN: u64 = 1000;
+
+    /// The same, with counters that are sampled.
+    #[must_use]
+    pub const fn sampling(self, sampled: &'static [Counter]) -> Self {
+        Self { sampled, ..self }
     }
 
     /// The counters that must be above zero on `backend`; none of a backend that the table does not know (a broken allocator of a test).
@@ -34,11 +47,16 @@ impl Needs {
         }
     }
 
-    /// The needed counters that are zero.
+    /// The needed counters that are zero, or for sampled ones too low, after a run of so many seconds.
     #[must_use]
-    pub fn missing(&self, backend: &str, long_campaign: bool, counters: &Counters) -> Vec<Counter> {
+    pub fn missing(&self, backend: &str, long_campaign: bool, seconds: f64, counters: &Counters) -> Vec<Counter> {
         let races = if long_campaign && matches!(backend, "rseq" | "locked") { self.races } else { &[] };
         let needed = self.on(backend).iter().chain(races);
-        needed.copied().filter(|counter| counters.get(*counter) == 0).collect()
+        let mut missing: Vec<_> = needed.copied().filter(|counter| counters.get(*counter) == 0).collect();
+        if seconds >= Self::LOOKS && !self.on(backend).is_empty() {
+            let least = if long_campaign { Self::OFTEN } else { 0 };
+            missing.extend(self.sampled.iter().copied().filter(|counter| counters.get(*counter) <= least));
+        }
+        missing
     }
 }

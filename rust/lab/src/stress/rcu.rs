@@ -22,6 +22,7 @@ pub const SCENARIO: Scenario = Scenario {
         locked: &[Refill, NewSlab, RcuSheaf, RcuDone],
         virtual_cpus: &[Refill, NewSlab, RcuSheaf, RcuDone],
         races: &[CasFail, DrainRetry],
+        sampled: &[],
     },
     prepare: |setup: &Setup<'_>| {
         let caches = setup.caches("rcu", &SPECS)?;

@@ -22,6 +22,7 @@ pub const SCENARIO: Scenario = Scenario {
         locked: &[Refill, BarnGet, BarnPut, NewSlab],
         virtual_cpus: &[Refill, NewSlab, FreedSlab],
         races: &[CasFail, Flush],
+        sampled: &[],
     },
     prepare: |setup: &Setup<'_>| {
         let caches = setup.caches("remote", &[CacheSpec::plain(128), CacheSpec::counted(4096)])?;

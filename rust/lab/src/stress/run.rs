@@ -150,10 +150,11 @@ impl Run {
             counters.add(&conservation::close(watched, self.scenario.name, &self.ledger));
         }
         let long = self.limits.long_campaign && self.limits.threads > 1;
+        let asked = self.limits.time.as_secs_f64();
         let backend = self.field.backend();
         // Needs are for runs that last; one that was told to stop before its time need not have come that far.
         let cut_short = self.limits.ops.is_some() || self.stopped.load();
-        let missing = if cut_short { Vec::new() } else { self.scenario.needs.missing(backend, long, &counters) };
+        let missing = if cut_short { Vec::new() } else { self.scenario.needs.missing(backend, long, asked, &counters) };
         let mut missing: Vec<_> = missing.iter().map(|counter| counter.name()).collect();
         if !cut_short && self.limits.inject >= SURE && faults == 0 {
             missing.push("faults");

@@ -18,6 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
         locked: &[Refill, NewSlab, Drain],
         virtual_cpus: &[Refill, NewSlab, Drain],
         races: &[CasFail, DrainRetry],
+        sampled: &[],
     },
     prepare: |setup: &Setup<'_>| {
         let caches = setup.caches("shrink", &SPECS)?;

@@ -161,6 +161,57 @@ impl Worker<'_> {
         self.batch = batch;
     }
 
+    /// Allocates `n` objects, one by one or at once, and frees them in any order. They are stamped and compared, but not claimed:
+    /// most of the time is the allocator's.
+    pub fn churn(&mut self, watched: &Watched, n: usize, at_once: bool) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        if at_once {
+            batch.resize(n, ptr::null_mut());
+            if !watched.subject.alloc_bulk(&mut batch) {
+                batch.clear();
+            }
+        } else {
+            batch.extend((0..n).map_while(|_| watched.subject.alloc(false)).map(NonNull::as_ptr));
+        }
+        if batch.len() < n {
+            self.refused_by(watched, || format!("{n} objects"));
+        }
+        let got = batch.len() as u64;
+        self.pace.count(2 * got);
+        watched.born(self.index, got);
+        self.numbered += 1;
+        let tag = Tag::new(self.index, self.numbered);
+        for object in batch.iter().filter_map(|&object| NonNull::new(object)) {
+            // SAFETY: objects of this size, just allocated.
+            unsafe { stamp::write(object, watched.size(), tag) };
+        }
+        let mut wrong = None;
+        for object in batch.iter().filter_map(|&object| NonNull::new(object)) {
+            // SAFETY: as above.
+            let verdict = unsafe { stamp::verify(object, watched.size(), tag) };
+            wrong = wrong.or(verdict.err().map(|mismatch| (object, mismatch)));
+        }
+        if let Some((object, wrong)) = wrong {
+            let (address, seen) = (object.as_ptr() as usize, format!("{:#018x}", wrong.seen));
+            self.report(Kind::Contents, watched, address, format!("{tag}"), seen);
+            return;
+        }
+        watched.died(self.index, got);
+        if at_once {
+            // SAFETY: ours, each once.
+            unsafe { watched.subject.free_bulk(&mut batch) };
+        }
+        while !at_once && !batch.is_empty() {
+            let any = batch.swap_remove(self.rng.below(batch.len()));
+            if let Some(object) = NonNull::new(any) {
+                // SAFETY: as above.
+                unsafe { watched.subject.free(object) };
+            }
+        }
+        self.batch = batch;
+    }
+
     /// Frees all, or leaves all to themselves once a violation was seen: a corrupted allocator may crash on them.
     pub fn free_all(&mut self, watched: &Watched, live: &mut Live) {
         while self.clean()

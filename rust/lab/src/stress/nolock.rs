@@ -1,0 +1,124 @@
+//! nolock: a timer interrupts every thread ten thousand times a second, and its handler allocates and frees in the caches that the
+//! thread is at.
+#![forbid(unsafe_code)]
+
+use super::field::CacheSpec;
+use super::guest::{Guest, PATHS};
+use super::interrupt::Ticker;
+use super::live::Live;
+use super::needs::Needs;
+use super::scenario::{Scenario, Setup, Work};
+use super::worker::Worker;
+use crate::oracle::subject::Counter::{self, BarnGet, BarnPut, Drain, Flush, FreedSlab, NewSlab, Refill};
+use crate::oracle::{Counters, Kind, Watched};
+use crossbeam_utils::atomic::AtomicCell;
+use std::time::Duration;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "nolock",
+    about: "signal handlers that allocate and free in the caches of the threads that they interrupt, at 10 kHz",
+    needs: Needs::everywhere(&[Refill, Flush, BarnGet, BarnPut, NewSlab, FreedSlab, Drain], &[]).sampling(&INSIDE),
+    prepare: |setup: &Setup<'_>| {
+        let caches = setup.caches("nolock", &SPECS)?;
+        Ok(Box::new(Nolock { caches, seen: std::array::from_fn(|_| AtomicCell::new(0)) }))
+    },
+};
+
+/// The counters of interrupts inside each slow path, in the order of `haybarn::slow_paths`.
+const INSIDE: [Counter; PATHS] = Counter::INSIDE;
+const PERIOD: Duration = Duration::from_micros(100);
+
+const SPECS: [CacheSpec; 4] = [
+    CacheSpec::counted(64).light(),
+    CacheSpec::plain(256).light(),
+    // Few objects to a sheaf, so that barn and flush are never far.
+    CacheSpec::plain(1024).light(),
+    // Few to a slab, which come and go all the time.
+    CacheSpec::plain(2000).light().bare(),
+];
+
+struct Nolock {
+    caches: Vec<Watched>,
+    /// Interrupts inside each path, all of them, and allocations in handlers that gave nothing.
+    seen: [AtomicCell<u64>; PATHS + 2],
+}
+
+impl Work for Nolock {
+    fn work(&self, worker: &mut Worker<'_>) {
+        let guest = Guest::new(worker, &self.caches);
+        let ticker = guest.as_ref().map(|guest| Ticker::start(guest, PERIOD)).transpose();
+        let ticker = match ticker {
+            Ok(ticker) => ticker,
+            Err(why) => return worker.report_about(Kind::Lifetime, "nolock", 0, "a timer".into(), why),
+        };
+        let mut live = Live::default();
+        while worker.go_on() {
+            // The last twice as often: a slab's end is the shortest of the paths.
+            let cache = worker.rng.below(self.caches.len() + 1).min(self.caches.len() - 1);
+            self.step(worker, guest.as_ref(), cache, &mut live);
+        }
+        drop(ticker);
+        let Some(guest) = &guest else { return };
+        guest.report(worker);
+        for (cache, watched) in self.caches.iter().enumerate() {
+            live.extend(std::iter::from_fn(|| guest.take(cache)));
+            worker.free_all(watched, &mut live);
+        }
+        worker.count(guest.ops.load());
+        let counts = guest.inside.iter().chain([&guest.ticks, &guest.nothing]);
+        self.seen.iter().zip(counts).for_each(|(sum, count)| {
+            sum.fetch_add(count.load());
+        });
+    }
+
+    fn into_caches(self: Box<Self>) -> Vec<Watched> {
+        self.caches
+    }
+
+    fn ended(&self) -> Counters {
+        Counters::read(|counter| match counter {
+            Counter::Interrupts => self.seen[PATHS].load(),
+            Counter::HandlerNone => self.seen[PATHS + 1].load(),
+            _ => INSIDE.iter().position(|&inside| inside == counter).map_or(0, |path| self.seen[path].load()),
+        })
+    }
+}
+
+impl Nolock {
+    /// Comes by every slow path: sets that cross sheaves, barn and slabs both ways, bulk calls, shrinks.
+    fn step(&self, worker: &mut Worker<'_>, guest: Option<&Guest<'_>>, cache: usize, live: &mut Live) {
+        let watched = &self.caches[cache];
+        for _ in 0..8 {
+            let n = worker.rng.between(100, 400);
+            worker.churn(watched, n, false);
+            for _ in 0..16 {
+                let n = worker.rng.between(1, 12);
+                worker.churn(watched, n, true);
+            }
+        }
+        let n = worker.rng.between(200, 800);
+        for _ in 0..n {
+            live.extend(worker.alloc(watched));
+        }
+        if let Some(guest) = guest {
+            guest.report(worker);
+            // Objects of either side end on the other.
+            live.extend(guest.take(cache));
+            if let Some(held) = live.pop_any(&mut worker.rng) {
+                live.extend(guest.give(cache, held).err());
+            }
+        }
+        // In any order, so that a flush meets many slabs. Half-way the lists of partial ones are long.
+        let half = live.len() / 2;
+        let shrinks = worker.rng.one_in(4);
+        while worker.clean()
+            && let Some(held) = live.pop_any(&mut worker.rng)
+        {
+            worker.free(watched, held);
+            if shrinks && live.len() == half {
+                watched.subject.shrink();
+            }
+        }
+        live.forget();
+    }
+}
