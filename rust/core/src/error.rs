@@ -179,11 +179,7 @@ fn of(cache: &str) -> String {
 }
 
 fn still(live: u64, prefilled: u64, sample: &[LiveObject]) -> String {
-    let first = match sample.first() {
-        Some(object) => format!(", the first at {:#x}", object.address),
-        None => String::new(),
-    };
-    let objects = format!("{live} live object(s){first}");
+    let objects = format!("{live} live object(s): {}", named(sample, live));
     let sheaves = format!("{prefilled} prefilled sheaf/sheaves out");
     match (live, prefilled) {
         (_, 0) => objects,
@@ -191,6 +187,17 @@ fn still(live: u64, prefilled: u64, sample: &[LiveObject]) -> String {
         _ => format!("{objects}, and {sheaves}"),
     }
 }
+
+/// The first few of `live` objects.
+pub(crate) fn named(sample: &[LiveObject], live: u64) -> String {
+    let few: Vec<_> =
+        sample.iter().take(FEW).map(|object| format!("{:#x} (index {})", object.address, object.index)).collect();
+    let more = if live > few.len() as u64 { ", ..." } else { "" };
+    few.join(", ") + more
+}
+
+/// Objects that a message names.
+const FEW: usize = 4;
 
 fn remedy(live: u64, prefilled: u64) -> &'static str {
     match (live, prefilled) {

@@ -46,6 +46,8 @@ pub use cache::{
     StaticBox, StaticCache, StaticPrefilled, TypesafeBox, TypesafeCache, failing_source, kfree_rcu, take_ctor_error,
 };
 #[cfg(not(loom))]
+pub use cache::{Leak, leaks_wanted};
+#[cfg(not(loom))]
 pub use error::{Error, LiveObject};
 
 /// Failures on demand, after Linux's fail_page_alloc and failslab: see docs/fault-injection.md.

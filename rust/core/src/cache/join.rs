@@ -5,6 +5,7 @@ use super::arena::Arena;
 use super::attributes::{CacheInfo, Named, Stays};
 use super::create::{CacheArgs, Checked, bad, build, check};
 use super::header::Cache;
+use super::leaks;
 use super::merge::{Standing, Wanted, unique_id};
 use super::names::CacheName;
 use super::raw::RawCache;
@@ -110,6 +111,7 @@ fn try_create(
     let checked = check(arena, name, size, args)?;
     let apart = arena.no_merge || way == Way::Alone || asks_for_own(args);
     let wanted = Wanted::new(&checked.geometry, checked.flags, apart);
+    leaks::watch(arena)?;
     let mut registry = arena.registry();
     rcu_service::register();
     if registry.find(name).is_some() {

@@ -37,7 +37,7 @@ pub(super) fn busy(cache: &Cache) -> Error {
 }
 
 /// Every living slab of the cache, found in the page map: full ones are in no list.
-fn slabs(at: &At<'_>) -> Vec<Index> {
+pub(super) fn slabs(at: &At<'_>) -> Vec<Index> {
     mapped(at, false)
 }
 

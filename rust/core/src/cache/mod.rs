@@ -21,6 +21,7 @@
 //! | `paths` | where the text of the slow paths lies |
 //! | `ask`, `park` | faults that fail objects |
 //! | `graveyard`, `undertaker`, `reapers` | dead slabs whose pages go later, and who sees to it |
+//! | `leaks` | live objects of caches in use, and their report at exit |
 //! | `inspect` | attributes, counters, address checks, validation |
 //! | `survey`, `cleared` | what a cache's slabs hold, counters set to zero |
 //! | `typed`, `boxed`, `fixed` | caches of a Rust type, their boxes, and caches in a `static` |
@@ -55,6 +56,7 @@ mod inspect;
 mod join;
 mod kept;
 mod large;
+mod leaks;
 mod lenders;
 mod lent;
 mod live;
@@ -99,6 +101,7 @@ pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use info::Info;
 pub use inspect::{CacheStats, ObjIndex};
 pub(crate) use kept::Found;
+pub use leaks::{Leak, leaks_wanted};
 pub use lent::{Prefilled, StaticPrefilled};
 pub use names::{CacheName, Pinned};
 pub use nodes::{NodeObjects, NodeStats};

@@ -114,6 +114,12 @@ pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Calls `call` when the process ends by `exit` or by returning from `main`.
+pub(crate) fn at_exit(call: extern "C" fn()) {
+    // SAFETY: the function lives as long as the library. A refusal (no memory for one more) means no call.
+    unsafe { libc::atexit(call) };
+}
+
 /// A key whose values' destructor runs in a thread that ends, after those of the language's thread locals.
 ///
 /// # Errors

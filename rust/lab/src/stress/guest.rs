@@ -10,7 +10,7 @@ use super::worker::Worker;
 use crate::oracle::subject::{Handlers, Watched};
 use crate::oracle::{Claims, Kind, Tag, stamp};
 use crossbeam_utils::atomic::AtomicCell;
-use haybarn::slow_paths;
+use haybarn::{AllocFlags, RawCache, slow_paths};
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -196,6 +196,17 @@ impl<'w> Guest<'w> {
         locker.tag.store(held.tag().word0());
         locker.state.store(FULL);
         Ok(())
+    }
+}
+
+impl Handlers for RawCache {
+    fn alloc(&self) -> Option<NonNull<u8>> {
+        self.alloc_nolock(AllocFlags::empty())
+    }
+
+    unsafe fn free(&self, object: NonNull<u8>) {
+        // SAFETY: the caller's promise is the callee's condition.
+        unsafe { self.free_nolock(object) }
     }
 }
 

@@ -309,7 +309,7 @@ impl Subject for HaybarnCache {
     }
 
     fn handlers(&self) -> Option<&dyn Handlers> {
-        Some(self)
+        Some(&self.cache)
     }
 
     fn reap(&self) {
@@ -369,17 +369,6 @@ impl ByNode for HaybarnCache {
 
     fn node_of(&self, object: NonNull<u8>) -> Result<u32, String> {
         self.cache.node_of(object.as_ptr()).map_err(|error| error.to_string())
-    }
-}
-
-impl Handlers for HaybarnCache {
-    fn alloc(&self) -> Option<NonNull<u8>> {
-        self.cache.alloc_nolock(AllocFlags::empty())
-    }
-
-    unsafe fn free(&self, object: NonNull<u8>) {
-        // SAFETY: the caller's promise is the callee's condition.
-        unsafe { self.cache.free_nolock(object) }
     }
 }
 

@@ -28,14 +28,18 @@ pub const SCENARIO: Scenario = Scenario {
 const INSIDE: [Counter; PATHS] = Counter::INSIDE;
 const PERIOD: Duration = Duration::from_micros(100);
 
-const SPECS: [CacheSpec; 4] = [
+const SPECS: [CacheSpec; 5] = [
     CacheSpec::counted(64).light(),
     CacheSpec::plain(256).light(),
     // Few objects to a sheaf, so that barn and flush are never far.
     CacheSpec::plain(1024).light(),
-    // Few to a slab, which come and go all the time.
-    CacheSpec::plain(2000).light().bare(),
+    CacheSpec::plain(128).light().bare(),
+    // One to a slab: each comes with it and takes it along.
+    CacheSpec::plain(LARGE).light().bare(),
 ];
+const LARGE: usize = 20_000;
+/// Which cache is next: so that all paths get their share of the time.
+const OFTEN: [usize; 8] = [0, 1, 2, 2, 2, 3, 4, 4];
 
 struct Nolock {
     caches: Vec<Watched>,
@@ -53,8 +57,7 @@ impl Work for Nolock {
         };
         let mut live = Live::default();
         while worker.go_on() {
-            // The last twice as often: a slab's end is the shortest of the paths.
-            let cache = worker.rng.below(self.caches.len() + 1).min(self.caches.len() - 1);
+            let cache = OFTEN[worker.rng.below(OFTEN.len())];
             self.step(worker, guest.as_ref(), cache, &mut live);
         }
         drop(ticker);
@@ -88,15 +91,16 @@ impl Nolock {
     /// Comes by every slow path: sets that cross sheaves, barn and slabs both ways, bulk calls, shrinks.
     fn step(&self, worker: &mut Worker<'_>, guest: Option<&Guest<'_>>, cache: usize, live: &mut Live) {
         let watched = &self.caches[cache];
+        let most = if watched.subject.size() == LARGE { 80 } else { 400 };
         for _ in 0..8 {
-            let n = worker.rng.between(100, 400);
+            let n = worker.rng.between(most / 8, most);
             worker.churn(watched, n, false);
-            for _ in 0..16 {
-                let n = worker.rng.between(1, 12);
+            for _ in 0..32 {
+                let n = worker.rng.between(1, 6);
                 worker.churn(watched, n, true);
             }
         }
-        let n = worker.rng.between(200, 800);
+        let n = worker.rng.between(most / 4, most);
         for _ in 0..n {
             live.extend(worker.alloc(watched));
         }
@@ -110,7 +114,7 @@ impl Nolock {
         }
         // In any order, so that a flush meets many slabs. Half-way the lists of partial ones are long.
         let half = live.len() / 2;
-        let shrinks = worker.rng.one_in(4);
+        let shrinks = worker.rng.one_in(2);
         while worker.clean()
             && let Some(held) = live.pop_any(&mut worker.rng)
         {
