@@ -8,6 +8,7 @@ import sys
 import pytest
 
 EXAMPLES = {
+    "python_attributes.py": "replies has the slabs of requests",
     "python_rcu.py": "2000 routes replaced under 4 readers, 64 objects are live",
     "python_packets.py": "packets received",
     "python_levels.py": "slabs back, 0 are left",

@@ -1,6 +1,7 @@
 //! The tree of attributes for Python: the functions of `haybarn.sysfs`, and attributes that are open.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use haybarn::Arena;
@@ -38,7 +39,7 @@ fn python_cache<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, 
 }
 
 /// What Python's own calls have counted, by cache.
-struct Tallies(Vec<(String, Outside)>);
+struct Tallies(HashMap<String, Outside>);
 
 impl Tallies {
     fn all(py: Python<'_>) -> PyResult<Self> {
@@ -53,12 +54,12 @@ impl Tallies {
     fn of(py: Python<'_>, attribute: &Attribute) -> PyResult<Self> {
         match attribute.name() {
             "alloc_fastpath" | "free_fastpath" => Self::all(py),
-            _ => Ok(Self(Vec::new())),
+            _ => Ok(Self(HashMap::new())),
         }
     }
 
     fn get(&self, name: &str) -> Option<Outside> {
-        self.0.iter().find(|(own, _)| own == name).map(|&(_, counted)| counted)
+        self.0.get(name).copied()
     }
 }
 

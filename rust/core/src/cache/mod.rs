@@ -112,7 +112,7 @@ pub use prefill::RawPrefilled;
 pub use raw::RawCache;
 pub use retain::Retain;
 pub use storage::CacheStorage;
-pub(crate) use survey::Survey;
+pub(crate) use survey::{Survey, survey};
 pub use typed::{CacheBox, KmemCache};
 pub use typesafe::{Handle, TypesafeBox, TypesafeCache};
 

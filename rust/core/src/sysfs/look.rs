@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! One look at a cache: what several attributes are made of is read once, so that what one look shows belongs together.
 
-use crate::cache::{Cache, CacheName, CacheStats, Pinned, RawCache, Survey};
+use crate::cache::{Cache, CacheName, CacheStats, Pinned, RawCache, Survey, survey};
 use crate::stats::Stat;
 use core::cell::OnceCell;
 
@@ -54,11 +54,23 @@ impl<'c> Look<'c> {
     }
 
     pub fn survey(&self) -> &[Survey] {
-        self.survey.get_or_init(|| self.cache().survey())
+        self.survey.get_or_init(|| survey(&[self.cache()]).pop().unwrap_or_default())
+    }
+
+    /// Looks into the slabs of several caches of one arena by one walk.
+    pub fn survey_all(looks: &[Self]) {
+        let caches: Vec<&Cache> = looks.iter().map(Look::cache).collect();
+        for (look, found) in looks.iter().zip(survey(&caches)) {
+            look.survey.get_or_init(|| found);
+        }
     }
 
     /// What the binding's calls make of a counter, if it counts.
     fn outside(&self, stat: Stat) -> Option<u64> {
+        // The other counters are the core's alone, and names are not looked up for each of them.
+        if !matches!(stat, Stat::AllocFastpath | Stat::FreeFastpath) {
+            return None;
+        }
         // Slot counters are the storage's: so are the calls by all of its names, and by those that have ended.
         let aliases = self.name.aliases();
         let names = core::iter::once(self.name.name()).chain(aliases.iter().map(String::as_str));

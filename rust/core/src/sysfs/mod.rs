@@ -43,7 +43,7 @@ pub use poll::stats;
 pub use slabinfo::slabinfo;
 pub use value::Value;
 
-use crate::cache::{Arena, CacheName};
+use crate::cache::Arena;
 use look::Look;
 use path::{Node, follow, resolve};
 
@@ -96,14 +96,19 @@ pub fn is_root(path: &str) -> bool {
     path.starts_with('/') && path.split('/').all(|part| matches!(part, "" | "." | ".."))
 }
 
+/// Caches that are looked at by one walk over the page map. Their ends wait meanwhile, so they are not all.
+const AT_ONCE: usize = 64;
+
 /// The attributes of every living name, oldest first, each of one look. Caches that come or go meanwhile are there or not.
 /// `outside`: what a binding has counted by name.
 pub fn all_values(arena: &'static Arena, outside: &dyn Fn(&str) -> Option<Outside>) -> Vec<(String, Values)> {
-    let look = |name: CacheName| {
-        let look = Look::at(name, outside)?;
-        Some((look.name.name().to_owned(), values_of(&look)))
-    };
-    arena.names().into_iter().filter_map(look).collect()
+    let mut found = Vec::new();
+    for names in arena.names().chunks(AT_ONCE) {
+        let looks: Vec<_> = names.iter().filter_map(|name| Look::at(name.clone(), outside)).collect();
+        Look::survey_all(&looks);
+        found.extend(looks.iter().map(|look| (look.name.name().to_owned(), values_of(look))));
+    }
+    found
 }
 
 /// Every attribute of a cache's folder with its value, all of one look. `outside`: what a binding has counted by name.
