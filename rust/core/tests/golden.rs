@@ -252,6 +252,35 @@ fn the_fast_path_is_what_it_was() {
     assert!(changed.is_empty(), "the fast path has changed; if it should, run again with HAYBARN_BLESS=1:\n{changed}");
 }
 
+/// The mnemonics of a listing.
+fn mnemonics(listing: &str) -> Vec<&str> {
+    listing.lines().skip(1).map(|line| line.split(' ').next().unwrap_or("")).collect()
+}
+
+#[test]
+fn an_alias_runs_the_instructions_of_its_primary() {
+    let exe = example();
+    // The program itself compares the handles, which are all that the two could differ in.
+    assert!(Command::new(&exe).status().unwrap().success());
+    let Some(functions) = disassemble(&exe) else { return eprintln!("not run: no objdump") };
+    for what in ["alloc", "free"] {
+        let path = |whose: &str| {
+            let name = format!("{whose}_{what}");
+            let function = functions.get(&name).unwrap_or_else(|| panic!("no function golden_{name}"));
+            listing(what, &longest(function, 0).unwrap_or_else(|| panic!("golden_{name} has no way to ret")))
+        };
+        // One function serves primary and alias; the program has compared their handles.
+        let (alias, raw) = (path("typed"), path("dynamic"));
+        // Besides the load of the handle from the cache, they are those of a raw handle.
+        let mut typed = mnemonics(&alias);
+        for mnemonic in mnemonics(&raw) {
+            let at = typed.iter().position(|&own| own == mnemonic);
+            typed.remove(at.unwrap_or_else(|| panic!("{mnemonic} is missing:\n{alias}")));
+        }
+        assert_eq!(typed, ["mov"], "{alias}");
+    }
+}
+
 #[test]
 fn listings_show_what_matters() {
     let lines = [
