@@ -103,6 +103,8 @@ class KmemCache:
         dtor: Callable[[SlabObject], object] | None = None,
         storage: CacheStorage | None = None,
         owner: object = None,
+        useroffset: int = 0,
+        usersize: int | None = None,
     ) -> Self: ...
     @property
     def name(self) -> str: ...
@@ -114,6 +116,10 @@ class KmemCache:
     def storage(self) -> CacheStorage | None: ...
     @property
     def owner(self) -> Any: ...  # noqa: ANN401 - whatever it was made with
+    @property
+    def useroffset(self) -> int: ...
+    @property
+    def usersize(self) -> int | None: ...
     @property
     def object_size(self) -> int: ...
     @property

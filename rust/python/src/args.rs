@@ -59,6 +59,23 @@ impl Args<'_, '_> {
         value.map(|value| self.number("freeptr_offset", value, legal)).transpose()
     }
 
+    /// The usercopy region of objects of `size` bytes: `useroffset`, `usersize`. That it is inside the object, the core checks.
+    pub(crate) fn usercopy(
+        &self,
+        size: usize,
+        offset: &Given<'_>,
+        bytes: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<(usize, usize)>> {
+        let legal = || format!("0 to the object size of {size} bytes");
+        let offset: usize = self.number_or_zero("useroffset", offset, legal)?;
+        let Some(bytes) = bytes else {
+            let legal = "0 where usersize is None, which shows the whole object: say usersize too";
+            return if offset == 0 { Ok(None) } else { Err(self.bad("useroffset", &offset.to_string(), legal)) };
+        };
+        let legal = || format!("None, or 0 to the object size of {size} bytes");
+        self.number("usersize", bytes, legal).map(|bytes| Some((offset, bytes)))
+    }
+
     pub(crate) fn cpus(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u32>> {
         value.map(|value| self.number("cpus", value, || format!("1 to {}", u32::MAX))).transpose()
     }

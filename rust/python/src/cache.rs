@@ -27,8 +27,10 @@ pub(crate) struct KmemCache {
     pub(crate) info: CacheInfo,
     /// Whether the hits of the core's inlined paths are wanted, and counted here.
     counts_hits: bool,
-    /// Bytes that an object's buffer shows.
+    /// Bytes of an object.
     pub(crate) object_size: usize,
+    /// Offset and size in bytes of the region that an object's buffer shows, if that is not the whole object.
+    pub(crate) usercopy: Option<(usize, usize)>,
     /// Bytes that an object takes in its slab.
     pub(crate) slab_size: usize,
     /// Bytes that its arena can ever hold.
@@ -92,10 +94,16 @@ impl KmemCache {
             counts_hits: args.count_hits && !info.counts_hits,
             name: info.name.clone(),
             object_size: info.object_size,
+            usercopy: made.usercopy(),
             slab_size: info.slab_size,
             reserved: arena.info().reserved,
             info,
         })
+    }
+
+    /// The first byte of an object that its buffer shows, and how many it shows.
+    pub(crate) fn region(&self) -> (usize, usize) {
+        self.usercopy.unwrap_or((0, self.object_size))
     }
 
     /// The statistics, with the hits of the core's inlined paths where they are counted here.

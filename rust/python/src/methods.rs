@@ -22,9 +22,9 @@ use crate::{ending, errors, flags, object, registry, report};
 impl KmemCache {
     #[new]
     #[pyo3(signature = (name, size, *, align=Given(None), flags=Given(None), sheaf_capacity=Given(None), min_order=Given(None), freeptr_offset=None,
-        count_hits=true, ctor=None, dtor=None, storage=None, owner=None))]
+        count_hits=true, ctor=None, dtor=None, storage=None, owner=None, useroffset=Given(None), usersize=None))]
     #[pyo3(text_signature = "(name, size, *, align=0, flags=0, sheaf_capacity=0, min_order=0, freeptr_offset=None, \
-        count_hits=True, ctor=None, dtor=None, storage=None, owner=None)")]
+        count_hits=True, ctor=None, dtor=None, storage=None, owner=None, useroffset=0, usersize=None)")]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python class")]
     fn new<'py>(
         py: Python<'py>,
@@ -40,6 +40,8 @@ impl KmemCache {
         dtor: Option<Bound<'py, PyAny>>,
         storage: Option<Bound<'py, PyAny>>,
         owner: Option<Bound<'py, PyAny>>,
+        useroffset: Given<'_>,
+        usersize: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, Self>> {
         let name = &args::name(name)?;
         let args = Args { py, cache: name };
@@ -54,6 +56,7 @@ impl KmemCache {
             freeptr_offset: args.freeptr_offset(freeptr_offset)?,
             min_order: args.min_order(&min_order)?,
             count_hits,
+            usercopy: args.usercopy(size, &useroffset, usersize)?,
             owner: owner.map(storage::keep),
             ..CacheArgs::default()
         };
@@ -83,6 +86,18 @@ impl KmemCache {
     #[getter]
     fn object_size(&self) -> usize {
         self.object_size
+    }
+
+    /// The first byte of an object that its buffer shows; 0 where it shows the whole object.
+    #[getter]
+    fn useroffset(&self) -> usize {
+        self.region().0
+    }
+
+    /// How many bytes of an object its buffer shows, if a region was given; None: the whole object. As Linux's usercopy region.
+    #[getter]
+    fn usersize(&self) -> Option<usize> {
+        self.usercopy.map(|(_, bytes)| bytes)
     }
 
     /// Bytes from one object to the next: the stride.

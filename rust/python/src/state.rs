@@ -68,6 +68,11 @@ impl State {
         Self(Published::new(VIEW))
     }
 
+    /// Whether it is a view, over or not.
+    pub(crate) fn is_view(&self) -> bool {
+        self.0.read() & VIEW != 0
+    }
+
     /// Ends a view: no new exports from now on. How many there are; `pin` is called before the end if there are any then, so
     /// that who releases the last of them finds what it did.
     pub(crate) fn end_view(&self, mut pin: impl FnMut()) -> u64 {

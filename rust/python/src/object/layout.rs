@@ -101,6 +101,12 @@ impl SlabObject {
         unsafe { kmem_cache(py, self.cache.as_ptr()) }
     }
 
+    /// The first byte that its buffer shows, and how many it shows: the cache's region; constructors and destructors see all.
+    pub(super) fn region(&self, py: Python<'_>) -> (usize, usize) {
+        let cache = self.cache(py);
+        if self.state.is_view() { (0, cache.object_size) } else { cache.region() }
+    }
+
     /// The error for a use or a free that the state forbids.
     #[cold]
     pub(super) fn refused(&self, py: Python<'_>, refusal: Refusal, freeing: bool) -> PyErr {

@@ -49,8 +49,8 @@ static METHODS: Table<[ffi::PyMethodDef; 6]> = Table(UnsafeCell::new([
 ]));
 
 static ATTRIBUTES: Table<[ffi::PyGetSetDef; 7]> = Table(UnsafeCell::new([
-    attribute(c"address", address, c"Where the memory is (UseAfterFreeError once freed)."),
-    attribute(c"nbytes", nbytes, c"Bytes of the buffer: the cache's object_size."),
+    attribute(c"address", address, c"Where the memory is, its first byte shown or not (UseAfterFreeError once freed)."),
+    attribute(c"nbytes", nbytes, c"Bytes of the buffer: the cache's usersize, or its object_size."),
     attribute(c"node", node, c"The node whose memory it is (UseAfterFreeError once freed)."),
     attribute(c"cache", cache, c"The KmemCache that the object comes from."),
     attribute(
@@ -228,7 +228,7 @@ unsafe extern "C" fn node(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ff
 
 unsafe extern "C" fn nbytes(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, attached, with an instance.
-    unsafe { ffi::PyLong_FromSize_t(SlabObject::from_ptr(object).cache(Python::assume_attached()).object_size) }
+    unsafe { ffi::PyLong_FromSize_t(SlabObject::from_ptr(object).region(Python::assume_attached()).1) }
 }
 
 unsafe extern "C" fn cache(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

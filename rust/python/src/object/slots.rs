@@ -13,7 +13,7 @@ use super::layout::{SlabObject, raise};
 use super::{methods, retire, shells};
 use crate::gate::Here;
 
-const DOC: &std::ffi::CStr = c"One object of a KmemCache: a writable buffer of the cache's object_size bytes.\n\n\
+const DOC: &std::ffi::CStr = c"One object of a KmemCache: a writable buffer of the cache's object_size bytes, or of its usercopy region.\n\n\
 Made by KmemCache.alloc() and KmemCache.alloc_bulk(). Goes back to its cache by free(), at the end of `with`, or with its \
 last reference. Thread-safe: of two threads that free one object, one gets DoubleFreeError.";
 
@@ -129,8 +129,10 @@ pub(super) unsafe extern "C" fn getbuffer(
             raise(py, this.refused(py, refusal, false));
             return -1;
         }
-        let size = this.cache(py).object_size as ffi::Py_ssize_t;
-        let filled = ffi::PyBuffer_FillInfo(view, object, this.address().as_ptr().cast::<c_void>(), size, 0, flags);
+        let (offset, bytes) = this.region(py);
+        // The core has checked that the region is inside the object.
+        let first = this.address().add(offset).as_ptr().cast::<c_void>();
+        let filled = ffi::PyBuffer_FillInfo(view, object, first, bytes as ffi::Py_ssize_t, 0, flags);
         if filled != 0 {
             releasebuffer(object, view);
         }
@@ -150,7 +152,7 @@ unsafe extern "C" fn releasebuffer(object: *mut ffi::PyObject, _view: *mut ffi::
 
 unsafe extern "C" fn length(object: *mut ffi::PyObject) -> ffi::Py_ssize_t {
     // SAFETY: called by the interpreter, attached, with an instance.
-    unsafe { SlabObject::from_ptr(object).cache(Python::assume_attached()).object_size as ffi::Py_ssize_t }
+    unsafe { SlabObject::from_ptr(object).region(Python::assume_attached()).1 as ffi::Py_ssize_t }
 }
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -158,8 +160,14 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
     let cache = this.cache(py);
     let freed = if this.state.is_freed() { ", freed" } else { "" };
+    let (offset, bytes) = this.region(py);
+    let shown = if (offset, bytes) == (0, cache.object_size) {
+        String::new()
+    } else {
+        format!(", shows {bytes} from byte {offset} on")
+    };
     let text = format!(
-        "<haybarn.SlabObject of '{}', {} bytes at {:p}{freed}>",
+        "<haybarn.SlabObject of '{}', {} bytes at {:p}{shown}{freed}>",
         cache.name,
         cache.object_size,
         this.address().as_ptr()
