@@ -1,4 +1,4 @@
-"""Watches caches through their attributes: what a burst leaves behind, what a shrink gives back, who shares whose slabs."""
+"""Watches caches by their attributes: what a burst leaves behind, what a shrink gives back, who shares whose slabs."""
 
 from haybarn import KmemCache, SysfsError, sysfs
 
@@ -32,7 +32,8 @@ print("sizes:", *(sysfs.read(f"/{name}/object_size").strip() for name in sysfs.l
 
 # Everything as numbers: which CPUs took slabs?
 taken = sysfs.as_dict("/sessions")["alloc_slab"]
-print(f"sessions: {taken['total']} slabs taken, the CPUs' shares add up: {sum(taken['cpus'].values()) == taken['total']}")
+add_up = sum(taken["cpus"].values()) == taken["total"]
+print(f"sessions: {taken['total']} slabs taken, the CPUs' shares add up: {add_up}")
 
 try:
     sysfs.write("/sessions/order", "5")

@@ -1,4 +1,4 @@
-"""Nodes from Python: fake ones by HAYBARN_FAKE_NODES, objects of a node's memory, the defrag ratio, statistics by node."""
+"""Nodes from Python: HAYBARN_FAKE_NODES, objects of a node's memory, the defrag ratio, statistics by node."""
 
 from __future__ import annotations
 

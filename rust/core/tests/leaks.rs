@@ -107,7 +107,7 @@ fn leaks_lists_caches_with_live_objects() {
         give(leaky, kept);
         give(untraced, other);
         assert!(arena.leaks().is_empty());
-        [leaky, clean, untraced].map(end);
+        [leaky, clean, untraced].into_iter().for_each(end);
     }
 }
 

@@ -82,7 +82,7 @@ impl Machine {
                 set_virtual_cpu(Some(cpu));
                 visited.insert(cpu);
             }
-            let stamp = thread << 56 | u64::from(round) << 40 | u64::from(step) + 1;
+            let stamp = thread << 56 | u64::from(round) << 40 | (u64::from(step) + 1);
             match random(16) {
                 0..=5 => {
                     let object = self.cache.alloc_counted(PLAIN).expect("memory");

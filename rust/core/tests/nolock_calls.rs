@@ -107,6 +107,6 @@ fn nothing_is_called() {
         assert_eq!(code, 0, "{}: by cache, kmalloc, heap; 265 is a system call", arena.backend());
         // SAFETY: ours, once.
         unsafe { kfree_nolock(arena, sized.as_ptr()) };
-        caches.map(end);
+        caches.into_iter().for_each(end);
     }
 }

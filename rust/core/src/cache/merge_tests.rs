@@ -25,10 +25,10 @@ fn naive(wanted: &Wanted, standing: &Standing) -> bool {
         return false;
     }
     let mut size = wanted.object_size;
-    while size % 8 != 0 {
+    while !size.is_multiple_of(8) {
         size += 1;
     }
-    while size % wanted.align != 0 {
+    while !size.is_multiple_of(wanted.align) {
         size += 1;
     }
     if size > standing.slab_size {
@@ -40,7 +40,7 @@ fn naive(wanted: &Wanted, standing: &Standing) -> bool {
         }
     }
     // Every object must be aligned, wherever it lies in its slab.
-    let aligned = (0..16).all(|n| n * standing.slab_size % wanted.align == 0);
+    let aligned = (0..16).all(|n| (n * standing.slab_size).is_multiple_of(wanted.align));
     aligned && (0..8).any(|more| size + more == standing.slab_size)
 }
 

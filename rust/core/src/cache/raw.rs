@@ -88,7 +88,7 @@ impl RawCache {
     }
 
     /// Takes an object of a node's memory: of that node if it can be had, else of another unless `THISNODE`. Numbers wrap at
-    /// the arena's node count ([`Arena::nodes`]). `None` as [`RawCache::alloc`], and with `THISNODE` also where only that node's
+    /// the arena's node count ([`Arena::nodes`](crate::Arena::nodes)). `None` as [`RawCache::alloc`], and with `THISNODE` also where only that node's
     /// memory is out. Source: `kmem_cache_alloc_node`.
     #[must_use]
     pub fn alloc_node(self, flags: AllocFlags, node: u32) -> Option<NonNull<u8>> {
