@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import random
+import re
 import signal
+import subprocess
 import sys
 import threading
 import weakref
@@ -257,3 +259,36 @@ def test_a_forked_child_goes_on():
         for thread in threads:
             thread.join()
     assert bytes(obj) == b"\5" * 100
+
+
+@pytest.mark.parametrize("backend", ["locked", "virtual"])
+def test_the_whole_file_holds_on_the_other_backends(backend):
+    if "HAYBARN_BACKEND" in os.environ:
+        pytest.skip("one backend is forced already")
+    environment = os.environ | {"HAYBARN_BACKEND": backend}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [sys.executable, "-c", "import haybarn; haybarn.kmalloc(9); print(haybarn.info()['backend'])"]
+    assert subprocess.run(told, env=environment, capture_output=True, text=True, timeout=60).stdout == f"{backend}\n"
+
+
+def test_the_example_of_the_page_runs(root):
+    code = re.findall(r"```python\n(.*?)```", (root / "docs" / "kmalloc.md").read_text(), re.DOTALL)
+    assert code
+    for block in code:
+        done = subprocess.run([sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_size_classes_are_in_the_tree_and_in_slabinfo():
+    objs = [kmalloc(100) for _ in range(50)]
+    assert "kmalloc-128" in haybarn.sysfs.listdir("/")
+    assert haybarn.sysfs.read("/kmalloc-128/object_size") == "128\n"
+    row = next(line.split() for line in haybarn.slabinfo().splitlines() if line.startswith("kmalloc-128 "))
+    assert int(row[1]) >= len(objs)
+    assert int(row[3]) == 128
+    # They are not caches that Python made.
+    assert not any(name.startswith("kmalloc-") for name in haybarn.caches())
+    for obj in objs:
+        obj.free()
