@@ -3,6 +3,7 @@
 mod support;
 
 use haybarn::{AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheName, Error, Form, RawCache, SlabFlags};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use support::*;
 
@@ -233,20 +234,42 @@ fn usercopy_regions_lie_inside_the_object() {
     }
 }
 
+/// The ways in which one zeroed object can be had; each looks for itself how much to clear.
+fn zeroed(cache: RawCache) -> [(&'static str, Box<dyn Fn() -> NonNull<u8>>); 5] {
+    [
+        ("alloc", Box::new(move || cache.alloc(AllocFlags::ZERO).unwrap())),
+        ("alloc_node", Box::new(move || cache.alloc_node(AllocFlags::ZERO, 0).unwrap())),
+        (
+            "alloc_bulk",
+            Box::new(move || {
+                let mut out = [std::ptr::null_mut()];
+                assert!(cache.alloc_bulk(AllocFlags::ZERO, &mut out));
+                NonNull::new(out[0]).unwrap()
+            }),
+        ),
+        ("alloc_nolock", Box::new(move || cache.alloc_nolock(AllocFlags::ZERO).unwrap())),
+        ("alloc_node_nolock", Box::new(move || cache.alloc_node_nolock(AllocFlags::ZERO, 0).unwrap())),
+    ]
+}
+
 #[test]
 fn zero_clears_what_the_largest_name_shows() {
     let arena = locked();
+    let _pinned = Pinned::to(0);
     let (small, large) = (name(arena, "small", 57), name(arena, "large", 64));
     for name in [&small, &large, &small] {
-        let object = take(raw(name));
-        // SAFETY: the object is 64 bytes, and ours.
-        unsafe { object.as_ptr().write_bytes(0xa5, 64) };
-        give(raw(name), [object]);
-        let again = raw(name).alloc(AllocFlags::ZERO).unwrap();
-        assert_eq!(again, object);
-        // SAFETY: as above; all of it was written.
-        assert!(unsafe { std::slice::from_raw_parts(again.as_ptr(), 64) }.iter().all(|&byte| byte == 0));
-        give(raw(name), [again]);
+        for (way, zeroed) in zeroed(raw(name)) {
+            let object = take(raw(name));
+            // SAFETY: the object is 64 bytes, and ours.
+            unsafe { object.as_ptr().write_bytes(0xa5, 64) };
+            give(raw(name), [object]);
+            let again = zeroed();
+            assert_eq!(again, object, "{way}: the newest first");
+            // SAFETY: as above; all of it was written.
+            let bytes = unsafe { std::slice::from_raw_parts(again.as_ptr(), 64) };
+            assert!(bytes.iter().all(|&byte| byte == 0), "{way}: {bytes:x?}");
+            give(raw(name), [again]);
+        }
     }
     assert_eq!((small.object_size(), large.object_size(), raw(&small).object_size()), (57, 64, 64));
     gone(&large);

@@ -97,8 +97,8 @@ impl At<'_> {
                 free(self.cache, object);
                 return None;
             }
-            // SAFETY: the object is `object_size` bytes and ours.
-            unsafe { object.as_ptr().write_bytes(0, self.cache.geometry.object_size) };
+            // SAFETY: the object is ours, and as large as the largest object of a name.
+            unsafe { object.as_ptr().write_bytes(0, self.cache.object_bytes.get() as usize) };
         }
         if flags.contains(AllocFlags::ACCOUNT) {
             self.bump(Stat::Accounted, 1);
