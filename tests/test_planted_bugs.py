@@ -52,6 +52,14 @@ def test_reuse_while_listed_is_caught_without_rseq_too(backend: str) -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize("backend", ["locked", "virtual"])
+def test_a_slot_without_its_flag_is_caught_by_handlers_alone(backend: str) -> None:
+    program = planted.build("plant-unguarded-slot")
+    arguments = ("--scenario", "nolock", "--threads", "1", "--backend", backend)
+    assert any(planted.caught(program, arguments, seed) for seed in planted.SEEDS)
+
+
+@pytest.mark.campaign
 def test_a_missing_membarrier_needs_rseq_to_show() -> None:
     # The control: on a backend without restartable sequences the same build is right, so what catches it is not noise.
     program = planted.build("plant-no-membarrier")

@@ -31,6 +31,8 @@ PLANTED = {
     "plant-setup-one-look": ("--scenario", "prealloc"),
     "plant-stray-node": ("--scenario", "nodes"),
     "plant-join-dying": ("--scenario", "merge"),
+    # One thread: nobody but its own signal handler comes in between.
+    "plant-unguarded-slot": ("--scenario", "nolock", "--threads", "1"),
 }
 
 
