@@ -100,21 +100,32 @@ fn an_arena_that_cannot_be_is_an_error_and_no_crash() {
     assert!(String::from_utf8_lossy(&done.stdout).contains("HAYBARN_BACKEND"), "{done:?}");
 }
 
-/// The example of docs/c.md: the page's blocks in C, each a program, with what it prints in the block behind it.
-#[test]
-fn the_pages_examples() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/c.md")).expect("docs/c.md");
-    let mut parts = page.split("```");
+/// A page's blocks in C: each is a program, with what it prints in the block behind it.
+fn examples_of(page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
+    let text = std::fs::read_to_string(path).expect(page);
+    let stem = page.rsplit('/').next().unwrap_or(page);
+    let mut parts = text.split("```");
     let mut programs = 0;
     while let (Some(_text), Some(block)) = (parts.next(), parts.next()) {
         let Some(source) = block.strip_prefix("c\n") else { continue };
         let printed = parts.nth(1).and_then(|block| block.strip_prefix("text\n")).expect("what the program prints");
         programs += 1;
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{programs}.c"));
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{stem}-{programs}.c"));
         std::fs::write(&place, source).expect("a folder for the tests");
         let done = run(&build(&place, Library::Shared), "", &[]);
         assert!(done.status.success(), "{done:?}");
         assert_eq!(String::from_utf8_lossy(&done.stdout), printed);
     }
-    assert!(programs > 0, "docs/c.md has no program");
+    assert!(programs > 0, "{page} has no program");
+}
+
+#[test]
+fn the_pages_examples() {
+    examples_of("docs/c.md");
+}
+
+#[test]
+fn the_readmes_example() {
+    examples_of("README.md");
 }
