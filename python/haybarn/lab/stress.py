@@ -26,6 +26,7 @@ COUNTERS = (
     *("first_use", "setup", "setup_met", "use_met", "storage_read"),
     *("alloc_node_mismatch", "free_slowpath"),
     *("joined", "left", "primary_left", "storage_ended"),
+    *("zero_size", "large", "huge", "krealloc_stayed", "krealloc_moved", "freed_elsewhere"),
     *("interrupts", "handler_none", "in_alloc_slow", "in_free_slow", "in_barn", "in_refill", "in_partial"),
     *("in_new_slab", "in_flush", "in_slab_free", "in_slab_gone", "in_bulk", "in_shrink"),
 )

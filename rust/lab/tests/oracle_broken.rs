@@ -72,6 +72,25 @@ fn a_storage_that_breaks_its_promises_is_seen() {
 }
 
 #[test]
+fn memory_by_size_that_is_not_as_asked_for_is_seen() {
+    for (fault, kind) in [
+        (Fault::HandsOutTwice, Kind::HandedOutTwice),
+        (Fault::Misaligns, Kind::Misaligned),
+        (Fault::DoesNotZero, Kind::NotZeroed),
+        (Fault::Refuses, Kind::Refused),
+        (Fault::LosesAnObject, Kind::Conservation),
+        // What is rounded down ends inside of what was asked for.
+        (Fault::RoundsDown, Kind::OffTheGrid),
+        // krealloc moves half of the contents.
+        (Fault::ForgetsTheRest, Kind::Contents),
+        // krealloc leaves what is new in place as it was.
+        (Fault::LeavesTheTail, Kind::NotZeroed),
+    ] {
+        caught(fault, "kmalloc", 4, kind);
+    }
+}
+
+#[test]
 fn the_message_names_the_object_its_holder_and_who_saw_it() {
     let first = run(Fault::HandsOutTwice, "burst", 1).examples.remove(0);
     for part in [

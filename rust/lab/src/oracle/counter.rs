@@ -56,6 +56,12 @@ counters! {
     Left "left" "Names that ended while others had the same slabs.";
     PrimaryLeft "primary_left" "Of those, names of primaries.";
     StorageEnded "storage_ended" "Storages that ended with their last name.";
+    ZeroSize "zero_size" "Requests for 0 bytes.";
+    Large "large" "Requests that got runs of whole pages.";
+    Huge "huge" "Requests beyond what runs of pages are for.";
+    Stayed "krealloc_stayed" "Memory that got another size where it was.";
+    Moved "krealloc_moved" "Memory that moved to get another size.";
+    Elsewhere "freed_elsewhere" "Memory that another thread gave back than had taken it.";
     Interrupts "interrupts" "Times that a signal handler came in.";
     HandlerNone "handler_none" "Allocations in handlers that gave nothing.";
     InAllocSlow "in_alloc_slow" "Times that it came in inside the path `alloc_slow` of `haybarn::slow_paths`.";

@@ -81,11 +81,29 @@ pub unsafe fn write(object: NonNull<u8>, bytes: usize, tag: Tag) {
 /// # Safety
 /// `object` is valid for reads of `bytes` bytes. That another thread writes there at the same moment is the very thing looked for;
 /// the bytes are then whatever the machine gives.
-#[inline(never)]
 pub unsafe fn verify(object: NonNull<u8>, bytes: usize, tag: Tag) -> Result<(), Mismatch> {
+    // SAFETY: the caller's promise.
+    unsafe { verify_copy(object, bytes, tag, object.as_ptr() as usize, bytes) }
+}
+
+/// Compares the first `kept` bytes with those of a stamp that was written over `bytes` bytes at `address`.
+///
+/// # Errors
+/// The first word that differs.
+///
+/// # Safety
+/// `object` is valid for reads of `kept` bytes, as for [`verify`]; `kept` is at most `bytes`.
+#[inline(never)]
+pub unsafe fn verify_copy(
+    object: NonNull<u8>,
+    kept: usize,
+    tag: Tag,
+    address: usize,
+    bytes: usize,
+) -> Result<(), Mismatch> {
     let object = std::hint::black_box(object);
-    let address = object.as_ptr() as usize;
-    for (offset, length) in places(bytes) {
+    let within = places(bytes).filter(|(offset, _)| *offset < kept);
+    for (offset, length) in within.map(|(offset, length)| (offset, length.min(kept - offset))) {
         let mut seen = [0; 8];
         // SAFETY: as in `write`.
         unsafe { ptr::copy_nonoverlapping(object.as_ptr().add(offset), seen.as_mut_ptr(), length) };

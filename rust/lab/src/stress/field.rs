@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::constructed::STATE;
+use super::heap::Heap;
 use super::no_cache::NoCache;
 use super::rng::Rng;
 use super::site::Site;
@@ -120,6 +121,12 @@ pub trait Field: Send + Sync {
 
     /// New storage for a cache. Names are made unique by the field.
     fn site(&self, label: &str, spec: CacheSpec) -> Box<dyn Site>;
+
+    /// Memory by size. The names of what is its alone are made unique by the field.
+    ///
+    /// # Errors
+    /// Why the allocator would not make it.
+    fn heap(&self, label: &str) -> Result<Box<dyn Heap>, NoCache>;
 
     /// The calling thread is number `thread` of a run.
     fn enter(&self, thread: u32);

@@ -3,7 +3,9 @@
 use super::constructed::Construction;
 use super::field::{CacheSpec, Field};
 use super::haybarn_counters::stat;
+use super::haybarn_heap::HaybarnHeap;
 use super::haybarn_site::HaybarnSite;
+use super::heap::Heap;
 use super::no_cache::NoCache;
 use super::platform;
 use super::rng::Rng;
@@ -147,6 +149,11 @@ impl Field for HaybarnField {
         Box::new(HaybarnSite::new(self.arena, name, spec, |cache, name, spec, storage| {
             Box::new(HaybarnCache::of(cache, name, spec, None, Ends::Storage(storage)))
         }))
+    }
+
+    fn heap(&self, label: &str) -> Result<Box<dyn Heap>, NoCache> {
+        let prefix = format!("stress-{label}-{}", self.made.fetch_add(1));
+        Ok(Box::new(HaybarnHeap::new(self.arena, prefix)?))
     }
 
     fn enter(&self, thread: u32) {

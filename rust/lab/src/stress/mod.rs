@@ -5,6 +5,7 @@
 //! [`Run::thread`], then one of them [`Run::finish`].
 
 mod aside;
+mod block;
 mod bulk;
 mod burst;
 mod churn;
@@ -17,10 +18,13 @@ mod fork;
 mod guest;
 mod haybarn_counters;
 mod haybarn_field;
+mod haybarn_heap;
 mod haybarn_site;
+mod heap;
 mod held;
 mod injector;
 mod interrupt;
+mod kmalloc;
 mod live;
 mod merge;
 mod needs;
@@ -34,6 +38,7 @@ mod prefill;
 mod rcu;
 mod remote;
 mod report;
+mod resize;
 mod rng;
 mod run;
 mod scenario;
@@ -45,6 +50,7 @@ mod worker;
 
 pub use field::{CacheSpec, Field};
 pub use haybarn_field::{FieldError, HaybarnField};
+pub use heap::{Heap, Source, Way};
 pub use held::Held;
 pub use needs::Needs;
 pub use no_cache::NoCache;
@@ -72,6 +78,7 @@ pub const SCENARIOS: &[Scenario] = &[
     prealloc::SCENARIO,
     nodes::SCENARIO,
     merge::SCENARIO,
+    kmalloc::SCENARIO,
     nolock::SCENARIO,
 ];
 

@@ -1,5 +1,6 @@
 //! A small honest allocator, and the ways in which it can be made to break a rule.
 
+mod heap;
 mod later;
 mod site;
 
@@ -7,7 +8,8 @@ use crossbeam_utils::atomic::AtomicCell;
 use haybarn::rcu::Cookie;
 use haybarn_lab::oracle::subject::{Deferred, Identity};
 use haybarn_lab::oracle::{Aside, Census, Subject};
-use haybarn_lab::stress::{CacheSpec, Field, NoCache, Site};
+use haybarn_lab::stress::{CacheSpec, Field, Heap, NoCache, Site};
+use heap::FaultyHeap;
 use site::FaultySite;
 use std::collections::{BTreeMap, HashSet};
 use std::ptr::NonNull;
@@ -40,6 +42,9 @@ pub enum Fault {
     ReusesReadStorage,
     DropsTheOwner,
     KeepsTheOwner,
+    RoundsDown,
+    ForgetsTheRest,
+    LeavesTheTail,
 }
 
 /// Makes caches with one fault.
@@ -60,6 +65,10 @@ impl Field for FaultyField {
     fn site(&self, label: &str, spec: CacheSpec) -> Box<dyn Site> {
         let (fault, label) = (self.0, label.to_owned());
         Box::new(FaultySite::new(fault, move || Faulty::new(fault, &label, spec)))
+    }
+
+    fn heap(&self, _label: &str) -> Result<Box<dyn Heap>, NoCache> {
+        Ok(Box::new(FaultyHeap::new(self.0)))
     }
 
     fn enter(&self, _thread: u32) {}
