@@ -40,10 +40,11 @@ pub mod sysfs;
 pub use cache::slow_paths;
 #[cfg(not(loom))]
 pub use cache::{
-    AllocError, AllocFlags, Arena, ArenaConfig, CacheArgs, CacheBox, CacheInfo, CacheName, CacheStats, CacheStorage,
-    CountedBox, CountedCache, CtorBox, CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache, Level,
-    NodeObjects, NodeStats, ObjIndex, Owned, Owner, Pinned, Prefilled, RawCache, RawPrefilled, Retain, StaticArgs,
-    StaticBox, StaticCache, StaticPrefilled, TypesafeBox, TypesafeCache, failing_source, kfree_rcu, take_ctor_error,
+    AllocError, AllocFlags, Arena, ArenaConfig, CPU_IDLE, CacheArgs, CacheBox, CacheInfo, CacheName, CacheStats,
+    CacheStorage, CountedBox, CountedCache, CtorBox, CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache,
+    Level, NodeObjects, NodeStats, ObjIndex, Owned, Owner, Pinned, Prefilled, RawCache, RawPrefilled, Retain,
+    StaticArgs, StaticBox, StaticCache, StaticPrefilled, TypesafeBox, TypesafeCache, failing_source, kfree_rcu,
+    take_ctor_error,
 };
 #[cfg(not(loom))]
 pub use cache::{Leak, leaks_wanted};

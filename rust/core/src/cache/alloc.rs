@@ -6,6 +6,7 @@ use super::ask::may_alloc;
 use super::construct::{Failed, check_alloc, outcome, zero_refused};
 use super::free;
 use super::header::Cache;
+use super::in_use;
 use super::options::{AllocFlags, Found, Level};
 use super::sheaves::Filled;
 use super::slabs::At;
@@ -70,6 +71,7 @@ pub(super) fn traced(cache: &Cache, flags: AllocFlags, node: Option<NodeId>) -> 
     let at = At::new(cache);
     let found = at.find(flags, node);
     at.settle();
+    in_use::note(cache);
     let found = outcome(found);
     match found {
         Some((object, level)) if !flags.is_empty() => Some((finish(cache, object, flags)?, level)),

@@ -5,6 +5,7 @@ use super::ask::may_alloc;
 use super::callbacks;
 use super::construct::{Failed, check_alloc, outcome};
 use super::header::Cache;
+use super::in_use;
 use super::options::AllocFlags;
 use super::slabs::{At, Pages};
 use crate::percpu::Pair;
@@ -32,6 +33,7 @@ pub(super) fn alloc(cache: &Cache, flags: AllocFlags, out: &mut [*mut u8]) -> bo
     }
     let mut at = At::new(cache);
     let Gathered { in_sheaves, in_slabs, end } = at.gather(flags, out, out.len(), true);
+    in_use::note(cache);
     if !matches!(end, Ok(Some(()))) {
         // No allocation, no free: what came from sheaves was flushed to its slabs, what came from slabs was never counted.
         at.bump(Stat::SheafFlush, in_sheaves);
@@ -79,6 +81,7 @@ pub(super) fn free(cache: &Cache, objects: &mut [*mut u8]) {
         at.free_grouped(rest.iter().copied());
     }
     at.settle();
+    in_use::note(cache);
 }
 
 impl At<'_> {

@@ -4,6 +4,7 @@
 
 use super::callbacks;
 use super::header::Cache;
+use super::in_use;
 use super::slabs::At;
 use crate::percpu::Pair;
 use crate::sheaf::Sheaf;
@@ -19,6 +20,11 @@ const FLUSH_BATCH: usize = 32;
 #[inline(never)]
 #[unsafe(link_section = "haybarn_free_slow")]
 pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
+    give(cache, object);
+    in_use::note(cache);
+}
+
+fn give(cache: &Cache, object: NonNull<u8>) {
     if cache.arena.nodes > 1 && give_at_home(cache, object) {
         return;
     }

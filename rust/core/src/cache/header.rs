@@ -18,7 +18,7 @@ use crate::slab::NodeSlabs;
 use crate::slab::flags::SlabFlags;
 use crate::slab::geometry::Geometry;
 use crate::stats::Stat;
-use crate::sync::{Counter, Form};
+use crate::sync::{Counter, Form, Gong};
 use std::sync::Arc;
 
 /// Longest name in bytes.
@@ -48,6 +48,8 @@ pub(crate) struct Cache {
     pub min_partial: Counter,
     /// Counters that were cleared, as far as they are shown. Dropped by who ends the cache.
     pub cleared: Cleared,
+    /// Rung from a slow path on the cache until a look that finds nothing in its CPUs' sheaves; see `idle`.
+    pub in_use: Gong,
     /// Ten times `remote_node_defrag_ratio`.
     pub defrag_ratio: Counter,
     /// Free pointer encoding: stored = next ^ cookie ^ (swapped address & swap_mask). Both 0 when off.
@@ -78,6 +80,8 @@ pub(crate) struct Cache {
 #[repr(C, align(512))]
 pub(super) struct CpuArea {
     pub intent: Pair,
+    /// What the last look at the slot found; see `idle`.
+    pub seen: Counter,
     pub stats: [Counter; Stat::ALL.len()],
 }
 
@@ -139,6 +143,7 @@ impl Cache {
             parked: Counter::new(),
             min_partial,
             cleared: Cleared::default(),
+            in_use: Gong::new(),
             defrag_ratio: Counter::new(),
             cookie: 0,
             swap_mask: 0,
@@ -191,6 +196,13 @@ impl Cache {
         debug_assert!((-(NEGATIVE_SLOTS as Cpu)..self.arena.slots as Cpu).contains(&cpu));
         // SAFETY: the block has an area for every slot, and the counters are atomic.
         unsafe { &(&(*self.cpu_area(cpu)).stats)[stat as usize] }
+    }
+
+    /// See [`CpuArea::seen`].
+    pub fn seen(&self, cpu: Cpu) -> &Counter {
+        debug_assert!((0..self.arena.slots as Cpu).contains(&cpu));
+        // SAFETY: the block has an area for every slot, and the word is atomic.
+        unsafe { &(*self.cpu_area(cpu)).seen }
     }
 
     /// Adds to a counter of the CPU that this thread runs on, `cpu` at the caller's last look.
@@ -261,7 +273,7 @@ impl Cache {
             }
             for cpu in -(NEGATIVE_SLOTS as Cpu)..total {
                 let stats = core::array::from_fn(|_| Counter::new());
-                self.cpu_area(cpu).write(CpuArea { stats, intent: Pair::stopped() });
+                self.cpu_area(cpu).write(CpuArea { stats, intent: Pair::stopped(), seen: Counter::new() });
             }
             let nodes = self.cpu_area(total).cast::<NodeArea>();
             for node in 0..self.arena.nodes as usize {

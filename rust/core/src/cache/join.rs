@@ -5,6 +5,7 @@ use super::arena::Arena;
 use super::attributes::{CacheInfo, Named, Stays};
 use super::create::{CacheArgs, Checked, bad, build, check};
 use super::header::Cache;
+use super::in_use;
 use super::leaks;
 use super::merge::{Standing, Wanted, unique_id};
 use super::names::CacheName;
@@ -109,6 +110,7 @@ fn try_create(
     keeper: Option<Keeper>,
 ) -> Result<CacheName, Error> {
     let checked = check(arena, name, size, args)?;
+    in_use::attend();
     let apart = arena.no_merge || way == Way::Alone || asks_for_own(args);
     let wanted = Wanted::new(&checked.geometry, checked.flags, apart);
     leaks::watch(arena)?;

@@ -17,6 +17,7 @@
 //! | `rcu_free`, `rcu_lists`, `rcu_reclaim`, `rcu_barrier`, `rcu_service`, `retain` | freeing after a grace period |
 //! | `sheaves`, `slabs` | what the slow paths are made of |
 //! | `choose_nodes`, `lenders`, `by_node`, `nodes` | which nodes there are, whose slabs a refill goes to, requests for a node's memory, what is said of them |
+//! | `idle`, `in_use` | CPUs that nobody uses any more |
 //! | `environment` | variables of the environment |
 //! | `paths` | where the text of the slow paths lies |
 //! | `ask`, `park` | faults that fail objects |
@@ -51,6 +52,8 @@ mod free;
 mod graveyard;
 mod header;
 mod hooks;
+mod idle;
+mod in_use;
 mod info;
 mod inspect;
 mod join;
@@ -98,6 +101,7 @@ pub use create::CacheArgs;
 pub use fixed::{StaticArgs, StaticBox, StaticCache};
 pub(crate) use header::Cache;
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
+pub use idle::CPU_IDLE;
 pub use info::Info;
 pub use inspect::{CacheStats, ObjIndex};
 pub(crate) use kept::Found;

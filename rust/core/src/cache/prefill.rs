@@ -14,6 +14,7 @@ use super::callbacks;
 use super::construct::{Failed, check_alloc, outcome, zero_refused};
 use super::header::Cache;
 use super::hooks::{set_ctor_error, take_ctor_error};
+use super::in_use;
 use super::options::AllocFlags;
 use super::raw::RawCache;
 use super::slabs::At;
@@ -295,6 +296,7 @@ impl At<'_> {
     /// A sheaf comes back: it becomes the spare where there is none, else goes full to the barn, else to the slabs and its pool.
     fn take_back(mut self, stack: &mut Stack, node: NodeId) {
         let fast = self.put_as_spare(stack, node);
+        in_use::note(self.cache);
         self.count_sheaf(if fast { Stat::SheafReturnFast } else { Stat::SheafReturnSlow });
         if !fast {
             self.put_full_or_flush(stack, node);

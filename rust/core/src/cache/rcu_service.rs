@@ -3,6 +3,8 @@
 
 use super::at_fork;
 use super::header::Cache;
+use super::idle;
+use super::in_use;
 use super::raw::RawCache;
 use super::rcu_barrier::wait;
 use super::slabs::At;
@@ -47,6 +49,7 @@ pub(super) fn register() {
         at_fork::then_in_child(in_child);
         service::register(&Ages);
         rcu::on_barrier(&Ages);
+        idle::register();
     });
 }
 
@@ -56,6 +59,7 @@ pub(super) fn register() {
 /// `whole`: no lock is held by a thread that is not there.
 fn in_child(whole: bool) {
     ARMED.hear();
+    in_use::in_child();
     if whole {
         each_cache(|cache| {
             if cache.rcu.is_used() {

@@ -3,7 +3,7 @@
 use super::construct::Failed;
 use super::slabs::{At, Pages};
 use crate::pages::NodeId;
-use crate::percpu::stop;
+use crate::percpu::{Cpu, stop};
 use crate::sheaf::Sheaf;
 use crate::slab::{ObjRef, Taken, free_chain, harvest};
 use crate::stats::Stat;
@@ -99,6 +99,21 @@ impl At<'_> {
                 // SAFETY: what is in a barn is a block of the pool.
                 unsafe { Sheaf::peek(block, Sheaf::saved_level(block, shape), shape, &mut look) };
             });
+        }
+    }
+
+    /// A number that changes with what the CPU's sheaves hold; 0: nothing.
+    pub fn fingerprint(&self, cpu: Cpu) -> u64 {
+        // SAFETY: the cache's own slots.
+        let pair = unsafe { self.cache.backend.peek(self.cache.slots(), cpu) };
+        let holds = |cursor: *mut u64| !cursor.is_null() && cursor != stop() && !self.cache.shape.is_empty(cursor);
+        if holds(pair.main) || holds(pair.spare) {
+            // SAFETY: as above.
+            let (allocs, frees) = unsafe { self.cache.backend.peek_hits(self.cache.slots(), cpu) };
+            (pair.main.addr() as u64).rotate_left(20) ^ pair.spare.addr() as u64 ^ (allocs ^ frees << 32).rotate_left(9)
+                | 1
+        } else {
+            0
         }
     }
 

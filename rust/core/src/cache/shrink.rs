@@ -6,6 +6,7 @@ use super::at_fork::hands;
 use super::callbacks;
 use super::graveyard;
 use super::header::Cache;
+use super::in_use;
 use super::live;
 use super::park;
 use super::raw::RawCache;
@@ -27,6 +28,7 @@ impl RawCache {
         let released = release_slabs(cache);
         At::new(cache).settle();
         cache.arena.pages.trim();
+        in_use::attend();
         released
     }
 }
@@ -86,6 +88,7 @@ pub(super) unsafe fn end(storage: RawCache) -> Result<(), Error> {
     drop(cleared);
     drop(hooks);
     drop(names);
+    in_use::attend();
     Ok(())
 }
 

@@ -87,6 +87,11 @@ fn thread_pointer() -> usize {
     PLACE.with(|place| core::ptr::from_ref(place).addr())
 }
 
+/// Whether the process has more threads than the calling one; no where the system does not say.
+pub(crate) fn has_others() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() > 1)
+}
+
 /// The name of a thread of this process; None once it has gone.
 pub(crate) fn thread_name(id: u64) -> Option<String> {
     let name = std::fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
