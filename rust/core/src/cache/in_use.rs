@@ -32,7 +32,7 @@ fn tell(cache: &Cache) {
     if cache.arena.kind == BackendKind::Virtual || !cache.has_sheaves() || cfg!(shuttle) {
         return;
     }
-    if cache.in_use.ring() && ARMED.ring() && !(service::is_running() && service::kick()) {
+    if cache.in_use.ring() && ARMED.ring() && !service::wake() {
         // Who may take locks starts the thread.
         ARMED.hear();
         WANTED.ring();

@@ -207,6 +207,12 @@ impl Gong {
     pub fn hear(&self) -> bool {
         self.0.swap(0, Ordering::SeqCst) == 1
     }
+
+    /// True if nobody has heard it yet.
+    #[inline]
+    pub fn is_rung(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 1
+    }
 }
 
 impl Default for TryFlag {
