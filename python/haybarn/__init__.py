@@ -46,6 +46,7 @@ from haybarn._core import (
     kmalloc_size_roundup,
     krealloc,
     ksize,
+    leaks,
     slabinfo,
     stats,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "kmalloc_size_roundup",
     "krealloc",
     "ksize",
+    "leaks",
     "rcu",
     "slabinfo",
     "stats",

@@ -179,7 +179,10 @@ fn of(cache: &str) -> String {
 }
 
 fn still(live: u64, prefilled: u64, sample: &[LiveObject]) -> String {
-    let objects = format!("{live} live object(s): {}", named(sample, live));
+    let objects = match sample {
+        [] => format!("{live} live object(s)"),
+        _ => format!("{live} live object(s): {}", named(sample, live)),
+    };
     let sheaves = format!("{prefilled} prefilled sheaf/sheaves out");
     match (live, prefilled) {
         (_, 0) => objects,

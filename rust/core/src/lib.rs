@@ -36,9 +36,6 @@ pub mod sync;
 pub mod sysfs;
 
 #[cfg(not(loom))]
-#[doc(hidden)]
-pub use cache::slow_paths;
-#[cfg(not(loom))]
 pub use cache::{
     AllocError, AllocFlags, Arena, ArenaConfig, CPU_IDLE, CacheArgs, CacheBox, CacheInfo, CacheName, CacheStats,
     CacheStorage, CountedBox, CountedCache, CtorBox, CtorCache, CtorError, DtorMode, Handle, Hooks, Info, KmemCache,
@@ -48,6 +45,9 @@ pub use cache::{
 };
 #[cfg(not(loom))]
 pub use cache::{Leak, leaks_wanted};
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use cache::{leaks_were_reported, slow_paths};
 #[cfg(not(loom))]
 pub use error::{Error, LiveObject};
 

@@ -25,7 +25,7 @@ impl KmemCache {
         match self.end(py, "destroy()", false)? {
             End::Destroyed | End::Pending => Ok(()),
             End::Already => Err(self.gone(py, Gone::Destroyed)),
-            End::Live(error) => Err(errors::from_core(py, error)),
+            End::Live(error) => Err(self.busy(py, error)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The error hierarchy: one row per class, and how the core's errors become Python's.
 #![forbid(unsafe_code)]
 
-use haybarn::Error;
+use haybarn::{Error, LiveObject};
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{
     PyBufferError, PyException, PyIndexError, PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
@@ -9,6 +9,8 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
+
+use crate::sites::Site;
 
 /// One class of the hierarchy; its number is its row in [`ROWS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,8 @@ const ROWS: &[Row] = rows! {
     CacheDestroyed "CacheDestroyedError" PyValueError "The cache has been closed or destroyed.";
     BadArgument "BadArgumentError" PyValueError "An argument is outside its legal range.";
     CacheBusy "CacheBusyError" PyRuntimeError "The cache cannot be destroyed: objects of it are live, or prefilled sheaves out. `live` says how many objects, `objects` where the first 64 are: \
-        a list of (address, index in the slab); `prefilled` says how many sheaves.";
+        a list of (address, index in the slab), and `sites` where each was allocated (\"file:line\", None where that is not tracked); \
+        `shared` is True where `objects` may be of other caches that share the slabs; `prefilled` says how many sheaves.";
     Corruption "CorruptionError" PyRuntimeError "The consistency check of a cache found damage.";
     OutOfMemory "OutOfMemoryError" PyMemoryError "Memory for an object or a cache is not to be had.";
     ObjectInUse "ObjectInUseError" PyBufferError "An object cannot be freed: memoryviews of it are live.";
@@ -157,15 +160,34 @@ pub(crate) fn from_core(py: Python<'_>, mut error: Error) -> PyErr {
         // What later versions add: the base class fits every one.
         _ => Kind::Haybarn,
     };
-    let raised = self::error(py, kind, error.to_string());
     if let Error::CacheBusy { live, prefilled, sample, .. } = &error {
-        let objects: Vec<_> = sample.iter().map(|object| (object.address, object.index)).collect();
-        let value = raised.value(py);
-        // An attribute that cannot be set is an error of its own, which tells more than a lost list.
-        let set = value.setattr("live", live).and_then(|()| value.setattr("prefilled", prefilled));
-        if let Err(failed) = set.and_then(|()| value.setattr("objects", objects)) {
-            return failed;
-        }
+        let named = Named { objects: sample.clone(), sites: vec![None; sample.len()], shared: false };
+        return busy(py, error.to_string(), (*live, *prefilled), named);
     }
-    raised
+    self::error(py, kind, error.to_string())
+}
+
+/// The objects that the error for a busy cache names.
+pub(crate) struct Named {
+    pub(crate) objects: Vec<LiveObject>,
+    /// Where each of them was allocated.
+    pub(crate) sites: Vec<Site>,
+    /// Whether they may be of others that share the slabs.
+    pub(crate) shared: bool,
+}
+
+/// The error for a cache with live objects, or with prefilled sheaves out.
+#[cold]
+pub(crate) fn busy(py: Python<'_>, text: String, (live, prefilled): (u64, u64), named: Named) -> PyErr {
+    let raised = error(py, Kind::CacheBusy, text);
+    let value = raised.value(py);
+    let set = || {
+        value.setattr("live", live)?;
+        value.setattr("prefilled", prefilled)?;
+        value.setattr("objects", named.objects.iter().map(|one| (one.address, one.index)).collect::<Vec<_>>())?;
+        value.setattr("sites", named.sites.iter().map(Option::as_deref).collect::<Vec<_>>())?;
+        value.setattr("shared", named.shared)
+    };
+    // An attribute that cannot be set is an error of its own, which tells more than a lost list.
+    set().err().unwrap_or(raised)
 }

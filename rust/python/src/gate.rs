@@ -4,7 +4,8 @@
 //! sees the other. How a call shows itself is `words`' part, of which there are two: where the GIL is held for the whole of a
 //! short call, the GIL is its stay; free-threaded, it is a plain store at a turnstile of the core's.
 //!
-//! `LONG` is for good: the calls of a cache with a constructor or destructor may run Python code, so none is short.
+//! `LONG` is for good: the calls of a cache with a constructor or destructor may run Python code, and those of a tracked one are
+//! noted, so none is short.
 //!
 //! Why objects are counted here: the core can count its hits, exactly, by committing cursor and counter in one 16-byte store;
 //! but a cursor that goes through a vector register costs 4 ns more per call than one that stays in a general one (measured on
@@ -76,6 +77,11 @@ impl Gate {
         let words = Words::new();
         words.change(if long { LONG } else { 0 }, 0);
         Self { words, owner: Published::new(0) }
+    }
+
+    /// No call is short from now on. For a gate that nobody uses yet.
+    pub(crate) fn bar_short_calls(&self) {
+        self.words.change(LONG, 0);
     }
 
     /// Runs a call that moves one object (or says with `false` that it did not), if no flag is set. It neither waits nor

@@ -12,10 +12,12 @@ use pyo3::Python;
 use crate::addresses::Addresses;
 use crate::gate::{Does, Gate, Here, Pass, Refused};
 use crate::lifetimes::{Identity, Lifetimes, inside, later};
+use crate::sites::Sites;
 
 mod lending;
 mod lives;
 mod retiring;
+mod tracking;
 
 pub(crate) use lending::{Left, NoSheaf};
 pub(crate) use lives::End;
@@ -64,6 +66,8 @@ pub(crate) struct Guarded {
     left: Published,
     /// Constructor, destructor and payloads. Then every call is a long one: it may run Python code.
     lifetimes: Option<Arc<Lifetimes>>,
+    /// Where live objects were allocated, if that is remembered. Then too every call is a long one.
+    sites: Option<Box<Sites>>,
 }
 
 impl Guarded {
@@ -89,6 +93,7 @@ impl Guarded {
             destroyed: zero(),
             left: zero(),
             lifetimes,
+            sites: None,
         }
     }
 
@@ -143,9 +148,13 @@ impl Guarded {
         flags: AllocFlags,
         node: Option<u32>,
     ) -> Result<Result<NonNull<u8>, NoObject>, Gone> {
+        let site = self.allocating(py);
         let found = self.enter(py, Does::Alloc, false, |raw, pass| {
             let object = node.map_or_else(|| raw.alloc(flags), |node| raw.alloc_node(flags, node));
             pass.count(usize::from(object.is_some()));
+            if let Some(object) = object {
+                self.allocated(py, site.as_ref(), [object.as_ptr().addr()].into_iter());
+            }
             object.ok_or_else(|| self.no_object())
         });
         self.settle(py);
@@ -178,6 +187,7 @@ impl Guarded {
             return;
         }
         let left = self.leave(py, 1, 1, |raw| {
+            self.freeing(py, object);
             // SAFETY: the caller's promise.
             unsafe { raw.free(object) }
         });
@@ -226,6 +236,9 @@ impl Guarded {
             return;
         }
         let n = objects.len();
+        if self.sites.is_some() {
+            objects.iter().filter_map(|&object| NonNull::new(object)).for_each(|object| drop(self.freeing(py, object)));
+        }
         let list = Addresses(objects);
         let left = self.leave(py, n, n, move |raw| {
             let work = move || {
@@ -251,6 +264,7 @@ impl Guarded {
         detach_above: usize,
     ) -> Result<Result<(), NoObject>, Gone> {
         let n = out.len();
+        let site = self.allocating(py);
         let list = Addresses(out);
         // A constructor needs the GIL.
         let detaches = n > detach_above && self.lifetimes.is_none();
@@ -263,6 +277,9 @@ impl Guarded {
             pass.count(n);
             Ok(())
         });
+        if matches!(filled, Ok(Ok(()))) {
+            self.allocated(py, site.as_ref(), out.iter().map(|object| object.addr()));
+        }
         self.settle(py);
         filled
     }

@@ -16,15 +16,15 @@ use crate::guarded::{Gone, Left};
 use crate::lifetimes::{Identity, Lifetimes, inside};
 use crate::prefilled::PrefilledSheaf;
 use crate::storage::{self, CacheStorage};
-use crate::{ending, errors, flags, object, registry, report};
+use crate::{ending, errors, flags, object, registry, report, sites};
 
 #[pymethods]
 impl KmemCache {
     #[new]
     #[pyo3(signature = (name, size, *, align=Given(None), flags=Given(None), sheaf_capacity=Given(None), min_order=Given(None), freeptr_offset=None,
-        count_hits=true, ctor=None, dtor=None, storage=None, owner=None, useroffset=Given(None), usersize=None))]
+        count_hits=true, ctor=None, dtor=None, storage=None, owner=None, useroffset=Given(None), usersize=None, track=None))]
     #[pyo3(text_signature = "(name, size, *, align=0, flags=0, sheaf_capacity=0, min_order=0, freeptr_offset=None, \
-        count_hits=True, ctor=None, dtor=None, storage=None, owner=None, useroffset=0, usersize=None)")]
+        count_hits=True, ctor=None, dtor=None, storage=None, owner=None, useroffset=0, usersize=None, track=None)")]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python class")]
     fn new<'py>(
         py: Python<'py>,
@@ -42,10 +42,13 @@ impl KmemCache {
         owner: Option<Bound<'py, PyAny>>,
         useroffset: Given<'_>,
         usersize: Option<&Bound<'py, PyAny>>,
+        track: Option<bool>,
     ) -> PyResult<Bound<'py, Self>> {
         let name = &args::name(name)?;
         let args = Args { py, cache: name };
         let size = args.size(size)?;
+        let track =
+            track.map_or_else(sites::wanted, Ok).map_err(|error| errors::from_core(py, error.of_cache(name)))?;
         args.callable("ctor", ctor.as_ref())?;
         args.callable("dtor", dtor.as_ref())?;
         let storage = CacheStorage::argument(name, storage.as_ref())?.map(Bound::unbind);
@@ -68,6 +71,9 @@ impl KmemCache {
         let make = || Self::create(name, size, &args, serial, ending::queue_end, lifetimes.clone(), core);
         let mut cache = ending::retry_name(py, make)?;
         cache.storage = storage;
+        if track {
+            cache.guarded.track();
+        }
         let cache = Bound::new(py, cache)?;
         if let Some(lifetimes) = cache.get().guarded.lifetimes() {
             lifetimes.belongs_to(cache.as_any());
@@ -244,6 +250,12 @@ impl KmemCache {
         self.storage.as_ref().map(|storage| storage.clone_ref(py))
     }
 
+    /// Whether it remembers where its live objects were allocated.
+    #[getter]
+    fn track(&self) -> bool {
+        self.guarded.sites().is_some()
+    }
+
     /// What it keeps alive: the `owner` that it was made with; None where there was none, and once it is destroyed.
     #[getter]
     fn owner<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
@@ -309,8 +321,9 @@ impl KmemCache {
             (0, _) => format!("{prefilled} prefilled sheaf/sheaves out"),
             _ => format!("{live} live object(s) and {prefilled} prefilled sheaf/sheaves out"),
         };
+        let at = self.left_at(py);
         let text = format!(
-            "cache '{}' was left with {what}: it takes no new ones and goes when the last of them goes",
+            "cache '{}' was left with {what}{at}: it takes no new ones and goes when the last of them goes",
             self.name
         );
         let text = std::ffi::CString::new(text).map_err(|_| PyTypeError::new_err("a name with a NUL"))?;

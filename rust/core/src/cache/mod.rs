@@ -105,7 +105,7 @@ pub use idle::CPU_IDLE;
 pub use info::Info;
 pub use inspect::{CacheStats, ObjIndex};
 pub(crate) use kept::Found;
-pub use leaks::{Leak, leaks_wanted};
+pub use leaks::{Leak, leaks_wanted, leaks_were_reported};
 pub use lent::{Prefilled, StaticPrefilled};
 pub use names::{CacheName, Pinned};
 pub use nodes::{NodeObjects, NodeStats};

@@ -2,6 +2,8 @@
 //! out, sees each either way.
 #![forbid(unsafe_code)]
 
+use std::ptr::NonNull;
+
 use haybarn::{AllocFlags, Error, RawPrefilled};
 use pyo3::Python;
 
@@ -78,10 +80,18 @@ impl Guarded {
 
     /// [`Guarded::taking`] for those whom it turned away.
     #[cold]
-    pub(crate) fn taking_gated<R>(&self, py: Python<'_>, call: impl FnOnce() -> Option<R>) -> Result<Option<R>, Gone> {
+    pub(crate) fn taking_gated(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce() -> Option<NonNull<u8>>,
+    ) -> Result<Option<NonNull<u8>>, Gone> {
+        let site = self.allocating(py);
         let taken = self.enter(py, Does::Alloc, false, |_, pass| {
             let taken = call();
             pass.count(usize::from(taken.is_some()));
+            if let Some(object) = taken {
+                self.allocated(py, site.as_ref(), [object.as_ptr().addr()].into_iter());
+            }
             taken
         });
         self.settle(py);

@@ -23,8 +23,12 @@ impl Guarded {
         tried.unwrap_or_else(|| {
             let mut done = false;
             let left = self.leave_with(py, |raw| {
+                let noted = self.freeing(py, object);
                 // SAFETY: the caller's promise.
                 done = unsafe { raw.try_free_rcu(object) };
+                if !done {
+                    self.not_freed(py, object, noted);
+                }
                 (done.into(), done.into())
             });
             self.freed_on_closed(py, left);
@@ -44,10 +48,14 @@ impl Guarded {
         let address = object.as_ptr().expose_provenance();
         let mut outcome = Ok(());
         let left = self.leave_with(py, |raw| {
+            let noted = self.freeing(py, object);
             outcome = py.detach(|| {
                 // SAFETY: the address of an object that is live, by the caller's promise.
                 unsafe { raw.free_rcu(NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address))) }
             });
+            if outcome.is_err() {
+                self.not_freed(py, object, noted);
+            }
             (outcome.is_ok().into(), outcome.is_ok().into())
         });
         self.freed_on_closed(py, left);
