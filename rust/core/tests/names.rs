@@ -234,8 +234,10 @@ fn usercopy_regions_lie_inside_the_object() {
     }
 }
 
+type Take = Box<dyn Fn() -> NonNull<u8>>;
+
 /// The ways in which one zeroed object can be had; each looks for itself how much to clear.
-fn zeroed(cache: RawCache) -> [(&'static str, Box<dyn Fn() -> NonNull<u8>>); 5] {
+fn zeroed(cache: RawCache) -> [(&'static str, Take); 5] {
     [
         ("alloc", Box::new(move || cache.alloc(AllocFlags::ZERO).unwrap())),
         ("alloc_node", Box::new(move || cache.alloc_node(AllocFlags::ZERO, 0).unwrap())),
