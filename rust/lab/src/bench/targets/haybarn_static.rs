@@ -3,7 +3,7 @@
 use super::haybarn_dynamic::Classes;
 use crate::bench::blocks::{Block, Blocks, Kind, Target};
 use core::ptr::NonNull;
-use haybarn::{CacheArgs, StaticCache};
+use haybarn::{CacheArgs, SlabFlags, StaticCache};
 use std::sync::OnceLock;
 
 /// An object of the pair rows.
@@ -23,7 +23,9 @@ impl Target for Static {
 
     fn b64() -> Result<Objects, String> {
         static SET_UP: OnceLock<Result<(), String>> = OnceLock::new();
-        SET_UP.get_or_init(|| OBJECTS.setup(&CacheArgs::default()).map_err(|e| e.to_string())).clone()?;
+        // It stays for as long as the process: no cache of the program's own shall share its slabs with it.
+        let args = || CacheArgs { flags: SlabFlags::NO_MERGE, ..CacheArgs::default() };
+        SET_UP.get_or_init(|| OBJECTS.setup(&args()).map_err(|e| e.to_string())).clone()?;
         Ok(Objects)
     }
 
