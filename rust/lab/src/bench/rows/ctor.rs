@@ -8,7 +8,7 @@ use crate::bench::blocks::Kind;
 use crate::bench::clock::timed;
 use crate::bench::row::Work;
 use crossbeam_utils::atomic::AtomicCell;
-use haybarn::{CacheArgs, CacheBox, CtorBox, CtorCache, KmemCache};
+use haybarn::{CacheArgs, CacheBox, CtorBox, CtorCache, KmemCache, SlabFlags};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
@@ -86,7 +86,8 @@ fn pin_heap() {
 
 fn anew() -> Result<Work, String> {
     pin_heap();
-    let cache = KmemCache::<Costly>::create(&name(), &CacheArgs::default()).map_err(|error| error.to_string())?;
+    let args = CacheArgs { flags: SlabFlags::NO_MERGE, ..CacheArgs::default() };
+    let cache = KmemCache::<Costly>::create(&name(), &args).map_err(|error| error.to_string())?;
     let cache: &'static _ = Box::leak(Box::new(cache));
     let mut live: Vec<CacheBox<'static, Costly>> = Vec::with_capacity(LIVE);
     Ok(bursts(move |n| match n {
