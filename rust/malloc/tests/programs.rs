@@ -4,6 +4,7 @@
 
 mod programs {
     pub mod build;
+    pub mod library;
 }
 
 use programs::build::{Library, Program, build, has_cpp, run, run_with};

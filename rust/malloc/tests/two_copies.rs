@@ -1,6 +1,9 @@
 //! Two copies of the core in one process: the one that this test is linked with, and the one in `libhaybarn.so`. Each has an
 //! arena of its own, and each refuses the other's pointers.
 
+#[path = "programs/library.rs"]
+mod library;
+
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use haybarn_core::kmalloc::{kfree, kfree_checked, kmalloc, ksize, ksize_checked, try_kfree};
 use haybarn_core::{AllocFlags, Arena, CacheArgs, CacheName, Error};
@@ -24,8 +27,7 @@ struct Library {
 
 impl Library {
     fn open() -> Self {
-        let exe = std::env::current_exe().unwrap();
-        let path = CString::new(exe.with_file_name("libhaybarn.so").to_str().unwrap()).unwrap();
+        let path = CString::new(library::folder().join("libhaybarn.so").to_str().unwrap()).unwrap();
         // SAFETY: the library has no initialisers that do anything.
         let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         // SAFETY: a text, after a failure.

@@ -1,5 +1,6 @@
 //! Building and running a C program.
 
+use super::library::folder;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -13,14 +14,6 @@ pub enum Library {
 
 /// An executable.
 pub struct Program(PathBuf);
-
-/// The folder where cargo put the library beside this test.
-fn folder() -> PathBuf {
-    let exe = std::env::current_exe().expect("a test has an executable");
-    let folder = exe.parent().expect("it lies in a folder").to_owned();
-    assert!(folder.join("libhaybarn.so").exists(), "no libhaybarn.so in {}", folder.display());
-    folder
-}
 
 /// The compiler for a source: the variable that names one, else the system's.
 fn compiler(is_cpp: bool) -> (&'static str, String) {
