@@ -127,7 +127,7 @@ impl At<'_> {
         self.fold_hits();
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; sheaves and objects pass as the trait says.
-            let pair = unsafe { backend.pair(slots, self.cpu) };
+            let pair = unsafe { backend.pair(slots, self.cpu()) };
             if pair.is_stopped() {
                 self.recover();
                 return Ok(None);
@@ -137,15 +137,15 @@ impl At<'_> {
                 // SAFETY: as above.
                 match unsafe { backend.pop(slots, &mut object) } {
                     Ok(1) => return Ok(NonNull::new(object[0]).map(|object| (object, Level::Sheaf))),
-                    Ok(_) => self.cpu = backend.cpu(),
+                    Ok(_) => self.go_to(backend.cpu()),
                     Err(_) => return Ok(None),
                 }
                 continue;
             }
             if !pair.spare.is_null() && !shape.is_empty(pair.spare) {
                 // SAFETY: as above. Won or lost, the next round sees what is there.
-                unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.spare, spare: pair.main }) };
-                self.cpu = backend.cpu();
+                unsafe { backend.replace(slots, self.cpu(), pair, Pair { main: pair.spare, spare: pair.main }) };
+                self.go_to(backend.cpu());
                 continue;
             }
             return match self.two_full(self.home()) {
@@ -156,7 +156,7 @@ impl At<'_> {
                 [None, _] => {
                     self.bump(Stat::BarnGetFail, 1);
                     // A handler takes the one object that it needs from its slab.
-                    if self.nolock { Ok(None) } else { self.refill(pair) }
+                    if self.is_nolock() { Ok(None) } else { self.refill(pair) }
                 }
             };
         }
@@ -171,7 +171,7 @@ impl At<'_> {
         let object = full.pop();
         let new = Pair { main: full.cursor(), spare: second.as_ref().map_or(pair.spare, Sheaf::cursor) };
         // SAFETY: the sheaves are ours, and the pair was read from this CPU's slot.
-        if object.is_some() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) } {
+        if object.is_some() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu(), pair, new) } {
             let main = self.sheaf_at(pair.main);
             match (second.is_some() && !pair.spare.is_null()).then(|| self.sheaf_at(pair.spare)) {
                 Some(spare) => self.put_two_empty(node, [main, spare]),
@@ -214,7 +214,7 @@ impl At<'_> {
         let new = Pair { main: pair.main, spare: null_mut() };
         // SAFETY: the pair was read from this CPU's slot; what is displaced is ours.
         let detached =
-            !pair.spare.is_null() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, pair, new) };
+            !pair.spare.is_null() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu(), pair, new) };
         detached.then(|| self.sheaf_at(pair.spare))
     }
 
@@ -224,9 +224,9 @@ impl At<'_> {
     fn install(&mut self, sheaf: Sheaf, node: NodeId) {
         let (shape, slots, backend) = (self.cache.shape, self.cache.slots(), self.cache.backend);
         for _ in 0..TRIES {
-            self.cpu = backend.cpu();
+            self.go_to(backend.cpu());
             // SAFETY: the cache's own slots and backend, here and below.
-            let pair = unsafe { backend.pair(slots, self.cpu) };
+            let pair = unsafe { backend.pair(slots, self.cpu()) };
             if pair.is_stopped() || self.home() != node {
                 break;
             }
@@ -241,7 +241,7 @@ impl At<'_> {
                 break;
             };
             // SAFETY: the sheaf is ours until the commit, what it displaces is ours afterwards.
-            if unsafe { backend.replace(slots, self.cpu, pair, new) } {
+            if unsafe { backend.replace(slots, self.cpu(), pair, new) } {
                 if let Some(displaced) = displaced {
                     self.put_in_barn(self.home(), self.sheaf_at(displaced));
                 }
@@ -272,7 +272,7 @@ impl At<'_> {
             return;
         }
         // SAFETY: the cache's own slots.
-        let (allocs, frees) = unsafe { self.cache.backend.take_hits(self.cache.slots(), self.cpu) };
+        let (allocs, frees) = unsafe { self.cache.backend.take_hits(self.cache.slots(), self.cpu()) };
         if allocs | frees != 0 {
             self.bump(Stat::AllocFastpath, allocs);
             self.bump(Stat::FreeFastpath, frees);

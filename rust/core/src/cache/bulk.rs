@@ -157,9 +157,9 @@ impl At<'_> {
                 continue;
             }
             idle += 1;
-            self.cpu = backend.cpu();
+            self.go_to(backend.cpu());
             // SAFETY: as above.
-            let pair = unsafe { backend.pair(slots, self.cpu) };
+            let pair = unsafe { backend.pair(slots, self.cpu()) };
             if pair.is_stopped() {
                 break;
             }
@@ -168,7 +168,7 @@ impl At<'_> {
             }
             if !pair.spare.is_null() && !shape.is_empty(pair.spare) {
                 // SAFETY: as above.
-                unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.spare, spare: pair.main }) };
+                unsafe { backend.replace(slots, self.cpu(), pair, Pair { main: pair.spare, spare: pair.main }) };
                 continue;
             }
             let node = self.home();
@@ -180,7 +180,7 @@ impl At<'_> {
             let new = Pair { main: full.cursor(), spare: pair.spare };
             // SAFETY: as above; the sheaf is ours until the commit.
             let displaced =
-                if unsafe { backend.replace(slots, self.cpu, pair, new) } { self.sheaf_at(pair.main) } else { full };
+                if unsafe { backend.replace(slots, self.cpu(), pair, new) } { self.sheaf_at(pair.main) } else { full };
             self.put_in_barn(node, displaced);
         }
         got
@@ -207,9 +207,9 @@ impl At<'_> {
                 continue;
             }
             idle += 1;
-            self.cpu = backend.cpu();
+            self.go_to(backend.cpu());
             // SAFETY: as above.
-            let pair = unsafe { backend.pair(slots, self.cpu) };
+            let pair = unsafe { backend.pair(slots, self.cpu()) };
             if pair.is_stopped() {
                 break;
             }

@@ -77,13 +77,13 @@ impl At<'_> {
         self.fold_hits();
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; the object is the caller's to give.
-            let pair = unsafe { backend.pair(slots, self.cpu) };
+            let pair = unsafe { backend.pair(slots, self.cpu()) };
             if pair.is_stopped() {
                 self.recover();
                 return false;
             }
             if shape.is_full(pair.main) {
-                if !self.nolock {
+                if !self.is_nolock() {
                     self.make_room(pair);
                 } else if !self.make_room_cheaply(pair) {
                     return false;
@@ -97,7 +97,7 @@ impl At<'_> {
                     }
                     return true;
                 }
-                Ok(_) => self.cpu = backend.cpu(),
+                Ok(_) => self.go_to(backend.cpu()),
                 Err(_) => return false,
             }
             if self.is_remote(object) {
@@ -178,6 +178,6 @@ impl At<'_> {
     /// As [`crate::percpu::Backend::replace`], for the CPU that this operation is on.
     pub(super) unsafe fn swap_pair(&self, old: Pair, new: Pair) -> bool {
         // SAFETY: the caller's word.
-        unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu, old, new) }
+        unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu(), old, new) }
     }
 }

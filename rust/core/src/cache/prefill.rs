@@ -200,7 +200,7 @@ fn flush_one(cache: &Cache, object: NonNull<u8>) {
 impl At<'_> {
     /// Counts a sheaf that goes out or comes back. By an atomic instruction on every backend: the cache's end relies on it.
     fn count_sheaf(&self, stat: Stat) {
-        self.cache.stat(self.cpu, stat).add(1);
+        self.cache.stat(self.cpu(), stat).add(1);
     }
 
     fn lend(mut self, flags: AllocFlags, n: u32) -> Result<Option<RawPrefilled>, Failed> {
@@ -242,7 +242,7 @@ impl At<'_> {
         let (slots, backend) = (self.cache.slots(), self.cache.backend);
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; what is displaced is ours.
-            let pair = unsafe { backend.pair(slots, self.cpu) };
+            let pair = unsafe { backend.pair(slots, self.cpu()) };
             if pair.is_stopped() {
                 self.recover();
                 return None;
@@ -251,11 +251,11 @@ impl At<'_> {
                 return None;
             }
             // SAFETY: as above.
-            let won = unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.main, spare: null_mut() }) };
+            let won = unsafe { backend.replace(slots, self.cpu(), pair, Pair { main: pair.main, spare: null_mut() }) };
             if won || Bug::UnwonSpare.planted() {
                 return Some(self.sheaf_at(pair.spare));
             }
-            self.cpu = backend.cpu();
+            self.go_to(backend.cpu());
         }
         None
     }
@@ -307,16 +307,16 @@ impl At<'_> {
         let (slots, backend) = (self.cache.slots(), self.cache.backend);
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; the sheaf is ours until the commit.
-            let pair = unsafe { backend.pair(slots, self.cpu) };
+            let pair = unsafe { backend.pair(slots, self.cpu()) };
             if pair.is_stopped() || !pair.spare.is_null() || self.home() != node {
                 return false;
             }
             let sheaf = stack.sheaf(self.cache.shape);
             // SAFETY: as above.
-            if unsafe { backend.replace(slots, self.cpu, pair, Pair { main: pair.main, spare: sheaf.cursor() }) } {
+            if unsafe { backend.replace(slots, self.cpu(), pair, Pair { main: pair.main, spare: sheaf.cursor() }) } {
                 return true;
             }
-            self.cpu = backend.cpu();
+            self.go_to(backend.cpu());
         }
         false
     }

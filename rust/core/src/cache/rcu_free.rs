@@ -225,10 +225,10 @@ impl At<'_> {
             if unsafe { backend.push_rcu(slots, &[object], shape.mask()) } == 1 {
                 return true;
             }
-            self.cpu = backend.cpu();
+            self.go_to(backend.cpu());
             let node = self.home();
             // SAFETY: as above.
-            let there = unsafe { backend.rcu(slots, self.cpu) };
+            let there = unsafe { backend.rcu(slots, self.cpu()) };
             if there == stop() || self.is_remote(object) {
                 return false;
             }
@@ -243,7 +243,7 @@ impl At<'_> {
             // for us.
             let _reading = rcu::read_lock();
             // SAFETY: as above; the sheaf is ours until the commit, what it displaces is ours afterwards.
-            if unsafe { backend.replace_rcu(slots, self.cpu, there, sheaf.cursor()) } {
+            if unsafe { backend.replace_rcu(slots, self.cpu(), there, sheaf.cursor()) } {
                 if !none {
                     self.queue(self.sheaf_at(there), node, hands);
                 }

@@ -11,13 +11,19 @@ use crate::stats::Stat;
 use crate::sync::{DoubleWord, Form, Index, Link, Links};
 use core::ptr::NonNull;
 
+/// See [`At`]'s place.
+const NOLOCK: i64 = 1;
+
 /// A cache, as an operation on one CPU sees it: counters go to that CPU's.
+///
+/// Two words, so that it passes in two registers. With CPU and mark as fields of their own it is written to memory in pieces and read
+/// back whole, and a processor waits for that until the pieces have reached its cache.
 #[derive(Clone, Copy)]
 pub(super) struct At<'c> {
     pub cache: &'c Cache,
-    pub cpu: Cpu,
-    /// The caller may be a signal handler: nothing new comes from the system, no slab dies, and no foreign code runs.
-    pub nolock: bool,
+    /// The CPU, and in the lowest bit whether the caller may be a signal handler: nothing new comes from the system then, no slab
+    /// dies, and no foreign code runs.
+    place: i64,
 }
 
 /// Pages of a slab, copied out of its descriptor.
@@ -59,20 +65,36 @@ impl<'c> At<'c> {
 
     /// As if on that CPU.
     pub fn on(cache: &'c Cache, cpu: Cpu) -> Self {
-        Self { cache, cpu, nolock: false }
+        Self { cache, place: i64::from(cpu) << 1 }
     }
 
     /// For an operation that may be inside a signal handler.
     pub fn nolock(cache: &'c Cache) -> Self {
-        Self { nolock: true, ..Self::new(cache) }
+        let at = Self::new(cache);
+        Self { place: at.place | NOLOCK, ..at }
+    }
+
+    /// The CPU that the operation is on, as far as it knows.
+    pub fn cpu(&self) -> Cpu {
+        (self.place >> 1) as Cpu
+    }
+
+    /// The operation found itself on another CPU.
+    pub fn go_to(&mut self, cpu: Cpu) {
+        self.place = i64::from(cpu) << 1 | self.place & NOLOCK;
+    }
+
+    /// Whether the operation may be inside a signal handler.
+    pub fn is_nolock(&self) -> bool {
+        self.place & NOLOCK != 0
     }
 
     pub fn home(&self) -> NodeId {
-        self.cache.arena.node_of(self.cpu)
+        self.cache.arena.node_of(self.cpu())
     }
 
     pub fn bump(&self, stat: Stat, n: u64) {
-        self.cache.bump(self.cpu, stat, n);
+        self.cache.bump(self.cpu(), stat, n);
     }
 
     pub fn links(&self) -> MetaLinks<'c> {
@@ -147,7 +169,7 @@ impl<'c> At<'c> {
     pub fn new_slab(&self, node: NodeId, pages: Pages) -> Result<Option<NewSlab>, Failed> {
         let geometry = &self.cache.geometry;
         let (descriptors, meta) = (&self.cache.arena.descriptors, self.cache.arena.pages.meta());
-        let slab = match self.nolock {
+        let slab = match self.is_nolock() {
             true if self.cache.hooks.is_some() => None,
             true => descriptors.take_pooled(meta),
             false => descriptors.take(meta),
@@ -183,9 +205,9 @@ impl<'c> At<'c> {
     fn fill_descriptor(&self, slab: Index, node: NodeId, whose: Pages, shape: (u8, u32)) -> Option<NewSlab> {
         let pages = &self.cache.arena.pages;
         let (order, total) = (Order(shape.0), shape.1);
-        let cpu = self.cpu as u32;
+        let cpu = self.cpu() as u32;
         let page = match whose {
-            _ if self.nolock => pages.alloc_touched_run(order, node, whose == Pages::OfNode, cpu)?,
+            _ if self.is_nolock() => pages.alloc_touched_run(order, node, whose == Pages::OfNode, cpu)?,
             _ if order > Order::MAX => pages.alloc_span(PAGE_SIZE << order.0)?,
             Pages::OfNode => pages.alloc_run_of_node(order, node, cpu)?,
             Pages::Any => pages.alloc_run(order, node, cpu)?,
@@ -285,7 +307,7 @@ impl Slabs for At<'_> {
 
     fn min_partial(&self) -> u64 {
         // With no end to them none dies, whatever that would have to run or to wake.
-        if self.nolock { u64::MAX } else { self.cache.min_partial.get() }
+        if self.is_nolock() { u64::MAX } else { self.cache.min_partial.get() }
     }
 
     fn set_next(&self, slab: Index, object: ObjRef, next: ObjRef) {
