@@ -67,6 +67,9 @@ fn a_users_cache_keeps_the_name_that_it_has() {
     let users = RawCache::create(arena, "kmalloc-64", 40, &CacheArgs::default()).unwrap();
     let object = take(arena, 64);
     assert_eq!(arena.cache_names(), ["kmalloc-64", "kmalloc-64:2"]);
+    let classes: Vec<_> =
+        arena.names().iter().map(|name| haybarn::kmalloc::class_named(arena, name).map(|at| SIZES[at])).collect();
+    assert_eq!(classes, [None, Some(64)], "whose class a cache is, its name does not say");
     assert!(matches!(users.check(object), Err(Error::WrongCache { owner, .. }) if owner == "kmalloc-64:2"));
     // And the other way round: kmalloc's caches are living caches like any.
     let error = RawCache::create(arena, "kmalloc-64:2", 40, &CacheArgs::default()).unwrap_err();
@@ -201,6 +204,9 @@ fn a_bucket_set_keeps_to_itself() {
         assert_eq!(arena.cache_names().len(), SIZES.len());
         let theirs = set.alloc(64, PLAIN).unwrap().as_ptr();
         let ours = take(arena, 64);
+        let classes: Vec<_> =
+            arena.names().iter().filter_map(|name| haybarn::kmalloc::class_named(arena, name)).collect();
+        assert_eq!(classes, [3], "a set's caches are its own, and kmalloc's only one is of 64 bytes");
         assert_ne!(theirs.addr() / 4096, ours.addr() / 4096, "one page for both");
         assert_eq!((set.objects(), ksize(arena, theirs)), (1, 64));
         let (error, set) = end_set(set).unwrap_err();

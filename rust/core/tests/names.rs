@@ -95,6 +95,7 @@ fn a_name_can_be_made_again_while_its_storage_lives_on() {
     // SAFETY: it was destroyed before: nothing happens.
     assert_eq!(unsafe { first.destroy() }, Err(Error::Destroyed { cache: "first".into() }));
     assert!(other.is_living());
+    assert!(!other.is(&first) && other.is(&other.keeping_nothing()));
     gone(&other);
     let again = name(arena, "first", 97);
     assert_eq!((again.primary(), second.aliases()), (Some("second".into()), texts(["first"])));

@@ -1,9 +1,11 @@
 //! `haybarn.kmalloc` and what belongs to it: memory by size as a buffer of exactly the length asked for.
 //!
-//! Its caches are the core's and never end, so no gate is needed; the state word is that of `SlabObject`.
+//! Its caches are the core's and never end: their gates only count. The state word is that of `SlabObject`.
 
+use std::array;
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
+use std::sync::LazyLock;
 
 use haybarn::fault::{Point, request};
 use haybarn::kmalloc as core;
@@ -15,6 +17,7 @@ use pyo3::types::PyTuple;
 
 use crate::args::Args;
 use crate::errors::{self, Kind};
+use crate::gate::{Does, Gate, Here};
 use crate::state::{Refusal, State};
 
 /// Memory of kmalloc(n): a writable buffer of exactly n bytes; ksize() says how many the allocator has set aside for it.
@@ -27,7 +30,23 @@ pub(crate) struct KmallocObject {
     address: Address,
     /// Changes in `krealloc` only, which has claimed the object then.
     len: Published,
+    /// Whose object it is, of the size classes; `None`: whole pages, or no memory.
+    class: Option<u8>,
     state: State,
+}
+
+/// Counts what Python takes of each size class and gives back. Made at the import.
+static CLASSES: LazyLock<[Gate; core::SIZES.len()]> = LazyLock::new(|| array::from_fn(|_| Gate::new(false)));
+
+fn count(class: Option<u8>, does: Does) {
+    if let Some(class) = class {
+        let _counted = CLASSES[class as usize].short(&Here::new(), does, || ((), true));
+    }
+}
+
+/// Objects of a size class that Python took so far, and gave back.
+pub(crate) fn tally(class: usize) -> (u64, u64) {
+    CLASSES[class].tally()
 }
 
 struct Address(NonNull<u8>);
@@ -45,7 +64,10 @@ impl KmallocObject {
             return Err(out_of_memory(py, n));
         }
         let address = core::kmalloc(arena, n, flags).ok_or_else(|| no_memory(py, n))?;
-        let made = Self { arena, address: Address(address), len: Published::new(n as u64), state: State::live() };
+        let class = core::SIZES.binary_search(&core::kmalloc_size_roundup(n)).ok().map(|class| class as u8);
+        count(class, Does::Alloc);
+        let made =
+            Self { arena, address: Address(address), len: Published::new(n as u64), class, state: State::live() };
         // What cannot be wrapped is dropped, and with it freed.
         Bound::new(py, made).map_err(|_| out_of_memory(py, n))
     }
@@ -63,6 +85,7 @@ impl KmallocObject {
     /// # Safety
     /// The state says that it is the caller's alone, and will not say so again.
     unsafe fn give_back(&self) {
+        count(self.class, Does::Free);
         // SAFETY: the caller's promise.
         unsafe { core::kfree(self.arena, self.pointer()) };
     }
@@ -283,6 +306,7 @@ fn bytes(py: Python<'_>, n: &Bound<'_, PyAny>) -> PyResult<usize> {
 
 /// Adds the class and the functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    LazyLock::force(&CLASSES);
     module.add_class::<KmallocObject>()?;
     module.add_function(wrap_pyfunction!(kmalloc, module)?)?;
     module.add_function(wrap_pyfunction!(ksize, module)?)?;

@@ -3,6 +3,8 @@
 mod addresses;
 mod args;
 mod cache;
+mod cache_view;
+mod census;
 mod construct;
 mod ending;
 mod errors;
@@ -39,11 +41,15 @@ mod _core {
     #[pymodule_export]
     use crate::cache::KmemCache;
     #[pymodule_export]
+    use crate::cache_view::CacheView;
+    #[pymodule_export]
+    use crate::census::{all_stats, caches};
+    #[pymodule_export]
     use crate::geometry::{Geometry, geometry};
     #[pymodule_export]
     use crate::prefilled::PrefilledSheaf;
     #[pymodule_export]
-    use crate::report::{all_stats, caches, info, slabinfo};
+    use crate::report::{info, slabinfo};
     #[pymodule_export]
     use crate::storage::CacheStorage;
 

@@ -155,20 +155,7 @@ impl KmemCache {
     /// barn and the objects in them (barn_full, barn_empty, in_barn), and the objects in its CPUs' sheaves (in_cpus). They
     /// belong to the storage that the primary has.
     fn node_stats<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let stats = self.inside(py, |raw| py.detach(|| raw.stats()))?;
-        let node = |part: &haybarn::NodeStats| {
-            let dict = PyDict::new(py);
-            dict.set_item("slabs", part.slabs)?;
-            dict.set_item("total_objects", part.total_objects)?;
-            dict.set_item("partial", part.partial)?;
-            dict.set_item("dead_slabs", part.dead_slabs)?;
-            dict.set_item("barn_full", part.barn.0)?;
-            dict.set_item("barn_empty", part.barn.1)?;
-            dict.set_item("in_barn", part.in_barn)?;
-            dict.set_item("in_cpus", part.in_cpus)?;
-            Ok(dict)
-        };
-        stats.nodes.iter().map(node).collect()
+        report::nodes(py, &self.inside(py, |raw| py.detach(|| raw.stats()))?)
     }
 
     /// Objects of a sheaf; 0: no sheaves.
@@ -226,7 +213,7 @@ impl KmemCache {
     /// the slabs, which belong to the cache that `primary` names and to those that share them with it.
     #[pyo3(name = "stats")]
     fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        report::stats(py, &self.stats(py, &registry::sharing_of(py, self)?)?)
+        report::stats(py, &self.stats(py, &registry::sharing_of(py, self.guarded.name(), self.guarded.tally())?)?)
     }
 
     /// The name of the cache that the slabs belong to: its own, or that of the oldest one that it shares them with; None once

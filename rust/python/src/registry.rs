@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use haybarn::Arena;
 use haybarn::sync::Published;
+use haybarn::{Arena, CacheName, kmalloc};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::cache::{KmemCache, Sharing};
-use crate::{object, rcu};
+use crate::{kmalloc as classes, object, rcu};
 
 /// A Python dict, because the interpreter keeps those whole across threads and `fork`.
 static CACHES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -73,12 +73,15 @@ pub(crate) fn living(py: Python<'_>) -> PyResult<Vec<Bound<'_, KmemCache>>> {
     Ok(found)
 }
 
-/// What the caches of `living` share, by storage.
+/// What caches share, by storage: `living` are Python's.
 pub(crate) fn sharing(arena: &'static Arena, living: &[Bound<'_, KmemCache>]) -> HashMap<usize, Sharing> {
     let mut found = HashMap::new();
     for name in arena.names() {
-        // The first is the primary.
-        let of_storage = || Sharing { primary: name.name().to_owned(), calls: name.departed_calls() };
+        // The first is the primary. A class of kmalloc is shared with nobody.
+        let of_storage = || Sharing {
+            primary: name.name().to_owned(),
+            calls: kmalloc::class_named(arena, &name).map_or_else(|| name.departed_calls(), classes::tally),
+        };
         found.entry(name.storage_id()).or_insert_with(of_storage);
     }
     for cache in living {
@@ -91,9 +94,8 @@ pub(crate) fn sharing(arena: &'static Arena, living: &[Bound<'_, KmemCache>]) ->
     found
 }
 
-/// The same of one cache.
-pub(crate) fn sharing_of(py: Python<'_>, cache: &KmemCache) -> PyResult<Sharing> {
-    let name = cache.guarded.name();
+/// The same of one name, under which Python allocated and freed so many objects.
+pub(crate) fn sharing_of(py: Python<'_>, name: &CacheName, own: (u64, u64)) -> PyResult<Sharing> {
     let mut calls = name.departed_calls();
     let mut add = |(allocs, frees): (u64, u64)| calls = (calls.0 + allocs, calls.1 + frees);
     if name.is_shared() {
@@ -102,9 +104,9 @@ pub(crate) fn sharing_of(py: Python<'_>, cache: &KmemCache) -> PyResult<Sharing>
         let sharing = sharing.filter(|other| other.name().storage_id() == name.storage_id());
         sharing.for_each(|other| add(other.tally()));
     } else {
-        add(cache.guarded.tally());
+        add(own);
     }
-    Ok(Sharing { primary: name.primary().unwrap_or_else(|| cache.name.clone()), calls })
+    Ok(Sharing { primary: name.primary().unwrap_or_else(|| name.name().to_owned()), calls })
 }
 
 /// Run by `os.fork` in the child: threads that were inside a cache are not there any more.

@@ -1,7 +1,5 @@
-//! What Python gets to see of the arena and its caches: `info`, `caches`, `stats`, `slabinfo`.
+//! What Python gets to see of the arena and of one cache: `info`, `slabinfo`, a dict of statistics.
 #![forbid(unsafe_code)]
-
-use std::collections::HashMap;
 
 use haybarn::{Arena, CacheStats, Stat, sysfs};
 use pyo3::intern;
@@ -10,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use crate::cache::Stats;
-use crate::{errors, fault, registry};
+use crate::{errors, fault};
 
 /// A sum, and its name.
 type Sum = (&'static str, fn(&CacheStats) -> u64);
@@ -51,36 +49,21 @@ pub(crate) fn stats<'py>(py: Python<'py>, found: &Stats) -> PyResult<Bound<'py, 
     Ok(dict)
 }
 
-/// The caches that Python made and that are not destroyed: name -> KmemCache, oldest first.
-#[pyfunction]
-pub(crate) fn caches(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let dict = PyDict::new(py);
-    for cache in registry::living(py)? {
-        dict.set_item(&cache.get().name, &cache)?;
-    }
-    Ok(dict)
-}
-
-/// The statistics of every cache of `caches()`: name -> dict.
-#[pyfunction(name = "stats")]
-pub(crate) fn all_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let arena = Arena::global().map_err(|error| errors::from_core(py, error))?;
-    let living = registry::living(py)?;
-    // All at once: other threads get their turn one time, not as many times as there are caches.
-    let mut all: HashMap<String, CacheStats> =
-        py.detach(|| sysfs::stats(arena).into_iter().map(|(name, stats)| (name.name().to_owned(), stats)).collect());
-    let dict = PyDict::new(py);
-    let shared = registry::sharing(arena, &living);
-    for cache in living {
-        // One that is destroyed meanwhile is simply not there any more.
-        let cache = cache.get();
-        let sharing = shared.get(&cache.guarded.name().storage_id());
-        let core = all.remove(&cache.name).filter(|_| !cache.guarded.is_destroyed());
-        if let (Some(core), Some(sharing)) = (core, sharing) {
-            dict.set_item(&cache.name, stats(py, &cache.with_hits(core, sharing))?)?;
-        }
-    }
-    Ok(dict)
+/// The part of each node, by its number, as a list of dicts.
+pub(crate) fn nodes<'py>(py: Python<'py>, stats: &CacheStats) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let node = |part: &haybarn::NodeStats| {
+        let dict = PyDict::new(py);
+        dict.set_item("slabs", part.slabs)?;
+        dict.set_item("total_objects", part.total_objects)?;
+        dict.set_item("partial", part.partial)?;
+        dict.set_item("dead_slabs", part.dead_slabs)?;
+        dict.set_item("barn_full", part.barn.0)?;
+        dict.set_item("barn_empty", part.barn.1)?;
+        dict.set_item("in_barn", part.in_barn)?;
+        dict.set_item("in_cpus", part.in_cpus)?;
+        Ok(dict)
+    };
+    stats.nodes.iter().map(node).collect()
 }
 
 /// What runs here and why: version, backend, CPUs, and the memory that the arena holds, in bytes.

@@ -4,15 +4,15 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use haybarn::Arena;
 use haybarn::sysfs::{self, Attribute, Outside, SysfsError, Value};
+use haybarn::{Arena, kmalloc};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::cache::KmemCache;
 use crate::lifetimes::inside;
-use crate::{errors, registry};
+use crate::{errors, kmalloc as classes, registry};
 
 fn arena(py: Python<'_>) -> PyResult<&'static Arena> {
     Arena::global().map_err(|error| errors::from_core(py, error))
@@ -47,7 +47,15 @@ impl Tallies {
             let (allocs, frees) = cache.get().uncounted_by_core()?;
             Some((cache.get().name.clone(), Outside { allocs, frees }))
         };
-        Ok(Self(registry::living(py)?.iter().filter_map(count).collect()))
+        let mut all: HashMap<_, _> = registry::living(py)?.iter().filter_map(count).collect();
+        let arena = arena(py)?;
+        for (name, class) in arena.names().iter().filter_map(|name| Some((name, kmalloc::class_named(arena, name)?))) {
+            if !name.info().counts_hits {
+                let (allocs, frees) = classes::tally(class);
+                all.insert(name.name().to_owned(), Outside { allocs, frees });
+            }
+        }
+        Ok(Self(all))
     }
 
     /// Those that an attribute is made of: most are made of none.

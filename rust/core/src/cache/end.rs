@@ -57,7 +57,7 @@ impl CacheName {
         let departed = &self.storage().header().departed;
         departed.allocs.add(self.named.calls.allocs.get().wrapping_add(allocs));
         departed.frees.add(self.named.calls.frees.get().wrapping_add(frees));
-        let gone = registry.remove_names(|name| self.is(name));
+        let gone = registry.remove_names(|name| self.is_named(name));
         see_to_primary(&mut registry, self.storage().header());
         drop(registry);
         drop(gone);
@@ -108,7 +108,7 @@ impl CacheName {
     }
 
     fn has_others(&self, registry: &Registry) -> bool {
-        registry.names_of(self.named.slots).any(|other| !self.is(other) && !other.hidden)
+        registry.names_of(self.named.slots).any(|other| !self.is_named(other) && !other.hidden)
     }
 }
 

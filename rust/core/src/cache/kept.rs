@@ -39,6 +39,11 @@ impl Arena {
         Ok(made)
     }
 
+    /// The number that a storage is kept under, if it is.
+    pub(crate) fn kept_as(&self, storage_id: usize) -> Option<usize> {
+        self.kept.iter().position(|kept| kept.read() as usize == storage_id)
+    }
+
     /// What a live pointer leads to, without a look at anything but the page map and the slab's record; `None` where nothing
     /// begins on its page.
     ///

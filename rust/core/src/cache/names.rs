@@ -185,14 +185,14 @@ impl CacheName {
     #[must_use]
     pub fn is_primary(&self) -> bool {
         let registry = self.arena.registry();
-        self.is_living() && registry.primary(self.named.slots).is_some_and(|primary| self.is(primary))
+        self.is_living() && registry.primary(self.named.slots).is_some_and(|primary| self.is_named(primary))
     }
 
     /// Whether others have the same storage.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         let registry = self.arena.registry();
-        self.is_living() && registry.names_of(self.named.slots).any(|other| !self.is(other) && !other.hidden)
+        self.is_living() && registry.names_of(self.named.slots).any(|other| !self.is_named(other) && !other.hidden)
     }
 
     /// The other names of the same storage, oldest first, without hidden ones. Empty once it is destroyed.
@@ -202,7 +202,7 @@ impl CacheName {
         if !self.is_living() {
             return Vec::new();
         }
-        let others = registry.names_of(self.named.slots).filter(|other| !self.is(other) && !other.hidden);
+        let others = registry.names_of(self.named.slots).filter(|other| !self.is_named(other) && !other.hidden);
         others.map(|other| other.info.name.clone()).collect()
     }
 
@@ -211,7 +211,13 @@ impl CacheName {
         Self { arena, named: named.clone(), _stays: named.stays() }
     }
 
-    pub(super) fn is(&self, other: &Arc<Named>) -> bool {
+    /// Whether both are the same name: not one that was made again after the other's end.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.is_named(&other.named)
+    }
+
+    pub(super) fn is_named(&self, other: &Arc<Named>) -> bool {
         Arc::ptr_eq(&self.named, other)
     }
 }

@@ -1,7 +1,7 @@
 //! The size classes. Source: `kmalloc_info`, `__kmalloc_index`, `kmalloc_size_roundup` (mm/slab_common.c).
 #![forbid(unsafe_code)]
 
-use crate::cache::{Arena, CacheArgs, KEPT, RawCache};
+use crate::cache::{Arena, CacheArgs, CacheName, KEPT, RawCache};
 use crate::error::Error;
 use crate::pages::PAGE_SIZE;
 use crate::slab::flags::SlabFlags;
@@ -53,6 +53,13 @@ pub fn kmalloc_size_roundup(size: usize) -> usize {
 #[inline]
 pub(super) fn class(arena: &'static Arena, at: usize) -> Option<RawCache> {
     arena.kept(at).or_else(|| arena.keep(at, || make(arena, "kmalloc", at)).ok())
+}
+
+/// Whether a name is that of a size class, and of which: its place in [`SIZES`]. Those of [`KmemBuckets`](super::KmemBuckets) are
+/// the user's own. Thread-safe.
+#[must_use]
+pub fn class_named(arena: &'static Arena, name: &CacheName) -> Option<usize> {
+    arena.kept_as(name.storage_id())
 }
 
 /// A cache of class `at` whose name begins with `prefix`. Where a user's cache has the name, `:2` is appended, or the next

@@ -28,7 +28,7 @@ mod realloc;
 pub use alloc::hit;
 pub use alloc::{kmalloc, kmalloc_node, kvmalloc};
 pub use buckets::KmemBuckets;
-pub use classes::{KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, SIZES, ZERO_SIZE_PTR, kmalloc_size_roundup};
+pub use classes::{KMALLOC_MAX_CACHE_SIZE, KMALLOC_MAX_SIZE, SIZES, ZERO_SIZE_PTR, class_named, kmalloc_size_roundup};
 #[doc(hidden)]
 pub use free::{cache_at, put};
 pub use free::{kfree, kfree_bulk, kfree_checked, kfree_sensitive, ksize, ksize_checked, kvfree, try_kfree, try_ksize};
