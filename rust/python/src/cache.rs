@@ -186,6 +186,17 @@ impl KmemCache {
         }
     }
 
+    /// What is said of a cache that has lost its callbacks.
+    #[cold]
+    pub(crate) fn abandoned(&self, py: Python<'_>) -> PyErr {
+        let text = format!(
+            "cache '{}': the garbage collector found it with an object that memoryviews or arrays look into: its destructors are not \
+             called",
+            self.name
+        );
+        errors::error(py, Kind::ObjectInUse, text)
+    }
+
     /// The error after there was no wrapper: see `object/shells.rs`.
     #[cold]
     pub(crate) fn no_wrapper(&self, py: Python<'_>, objects: usize) -> PyErr {

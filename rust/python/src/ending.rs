@@ -111,9 +111,11 @@ impl KmemCache {
 
 /// Queues the end of a closed cache that has lost its last object while something was pending.
 #[cold]
-pub(crate) fn queue_end(py: Python<'_>, serial: u64) {
-    // It is alive: the object that is going holds a reference. Without memory for the queue it goes with its last one.
-    if let Ok(Some(cache)) = registry::find(py, serial) {
+pub(crate) fn queue_end(py: Python<'_>, serial: u64, owner: Option<Bound<'_, PyAny>>) {
+    // It is alive: the object that is going holds a reference. One that is garbage the registry does not know any more. Without
+    // memory for the queue it goes with its last reference.
+    let owner = owner.and_then(|owner| owner.cast_into::<KmemCache>().ok());
+    if let Some(cache) = owner.or_else(|| registry::find(py, serial).ok().flatten()) {
         let _ = push(py, Work::Finish(cache.unbind()));
     }
 }
@@ -126,7 +128,11 @@ pub(crate) fn last_reference_gone(cache: &Bound<'_, KmemCache>) -> PyResult<()> 
             guarded.close_alone();
             push(py, Work::Finish(cache.clone().unbind()))
         }
-        // Every object holds a reference to its cache: none is live.
+        // Every object holds a reference to its cache: what is live is garbage too, and goes with its finalizer.
+        Ok(Ok(End::Live(_))) => {
+            guarded.lifetimes().inspect(|lifetimes| lifetimes.outlived());
+            Ok(())
+        }
         Ok(Ok(_)) | Err(_) => Ok(()),
         Ok(Err(error)) => Err(errors::from_core(py, error)),
     }

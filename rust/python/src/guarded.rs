@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use haybarn::sync::Published;
 use haybarn::{AllocFlags, CacheName, CacheStorage, CtorError, RawCache, SlabFlags};
-use pyo3::Python;
+use pyo3::{Bound, PyAny, Python};
 
 use crate::addresses::Addresses;
 use crate::gate::{Does, Gate, Here, Pass, Refused};
@@ -39,8 +39,8 @@ pub(crate) enum Gone {
 /// The core had no object: memory is out, or a constructor failed.
 pub(crate) struct NoObject(pub(crate) Option<CtorError>);
 
-/// Sees to the end of the cache with that serial, later.
-pub(crate) type QueueEnd = fn(Python<'_>, u64);
+/// Sees to the end of the cache with that serial, later; of one with callbacks here it is itself.
+pub(crate) type QueueEnd = fn(Python<'_>, u64, Option<Bound<'_, PyAny>>);
 
 /// A core cache and its gate.
 pub(crate) struct Guarded {

@@ -71,7 +71,7 @@ fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     object::register(module)?;
     let class = module.py().get_type::<cache::KmemCache>();
     object::install(&class)?;
-    construct::install(&class);
+    construct::install(&class, &module.py().get_type::<prefilled::PrefilledSheaf>());
     registry::register(module)?;
     leaks::register(module)?;
     kmalloc::register(module)?;

@@ -77,6 +77,12 @@ impl PrefilledSheaf {
         }
         Ok(found)
     }
+
+    /// Nobody refers to it any more, or what does is garbage too.
+    pub(crate) fn end_with_last_reference(&self, py: Python<'_>) {
+        // One that another thread was at work on when the process forked stays what it was: see `Turn`.
+        drop(self.end(py));
+    }
 }
 
 #[pymethods]
@@ -167,7 +173,6 @@ impl PrefilledSheaf {
 
 impl Drop for PrefilledSheaf {
     fn drop(&mut self) {
-        // One that another thread was at work on when the process forked stays what it was: see `Turn`.
-        Python::attach(|py| drop(self.end(py)));
+        Python::attach(|py| self.end_with_last_reference(py));
     }
 }

@@ -10,6 +10,7 @@ use pyo3::types::PyType;
 use crate::cache::KmemCache;
 use crate::ending;
 use crate::lifetimes::later;
+use crate::prefilled::PrefilledSheaf;
 
 /// What PyO3 does at the end of an instance.
 static DEALLOC: OnceLock<ffi::destructor> = OnceLock::new();
@@ -57,6 +58,26 @@ unsafe extern "C" fn finalize(cache: *mut ffi::PyObject) {
         error.write_unraisable(py, Some(cache.as_any()));
     }
     later::run(py);
+    if let Some(raised) = raised {
+        raised.restore(py);
+    }
+}
+
+/// Gives the class of prefilled sheaves its finalizer, as [`install`]: one that is garbage together with its cache goes back while
+/// the cache's callbacks are whole.
+pub(crate) fn install_for_sheaves(class: &Bound<'_, PyType>) {
+    // SAFETY: a heap type of ours that nobody else uses yet.
+    unsafe { (*class.as_type_ptr()).tp_finalize = Some(finalize_sheaf) };
+}
+
+/// Called once for each sheaf that is garbage, by the garbage collector.
+unsafe extern "C" fn finalize_sheaf(sheaf: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter, attached, with an instance, for the length of this call referenced.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: as above.
+    let sheaf = unsafe { Bound::from_borrowed_ptr(py, sheaf).cast_into_unchecked::<PrefilledSheaf>() };
+    let raised = PyErr::take(py);
+    sheaf.get().end_with_last_reference(py);
     if let Some(raised) = raised {
         raised.restore(py);
     }

@@ -85,7 +85,7 @@ impl Calls {
 
     fn destructed(&self, py: Python<'_>, object: NonNull<u8>) {
         let cache = &*self.0;
-        if let Some(dtor) = cache.dtor() {
+        if let Some(dtor) = cache.dtor().filter(|_| !cache.is_abandoned()) {
             let dtor = dtor.bind(py);
             let _running = inside::dtor(&cache.identity, &cache.running);
             let _watched = object::watch(py);

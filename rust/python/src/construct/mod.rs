@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `hooks` | the core's hooks: calls of `ctor` and `dtor` |
 //! | `reaping` | who runs the destructors of slabs that die without the GIL, or inside of something |
-//! | `finalizer` | the end of a cache that nobody refers to any more |
+//! | `finalizer` | the end of a cache, or a prefilled sheaf, that nobody refers to any more |
 
 mod finalizer;
 mod hooks;
@@ -17,8 +17,9 @@ use pyo3::types::PyType;
 
 pub(crate) use hooks::Calls;
 
-/// Gives the class of caches its finalizer.
-pub(crate) fn install(class: &Bound<'_, PyType>) {
+/// Gives the classes of caches and of prefilled sheaves their finalizers.
+pub(crate) fn install(caches: &Bound<'_, PyType>, sheaves: &Bound<'_, PyType>) {
     reaping::install();
-    finalizer::install(class);
+    finalizer::install(caches);
+    finalizer::install_for_sheaves(sheaves);
 }

@@ -150,7 +150,10 @@ impl Guarded {
     pub(super) fn freed_on_closed(&self, py: Python<'_>, left: u64) {
         if left as i64 <= 0 && self.is_closed() && !self.is_destroyed() {
             match self.try_end(py, true) {
-                Ok(Ok(End::Pending)) => (self.queue_end)(py, self.serial),
+                Ok(Ok(End::Pending)) => {
+                    let owner = self.lifetimes().and_then(|lifetimes| lifetimes.owner(py));
+                    (self.queue_end)(py, self.serial, owner);
+                }
                 Err(Gone::Inside) => self.put_off(py, |this, py| this.freed_on_closed(py, 0)),
                 // Done, by this thread or another one, or left to the next free.
                 Ok(_) | Err(_) => (),

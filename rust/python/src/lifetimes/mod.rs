@@ -46,6 +46,10 @@ pub(crate) struct Lifetimes {
     pub(crate) running: Published,
     /// 1 when slabs have died since somebody looked.
     dead: Published,
+    /// 1 once the cache was garbage together with live objects.
+    outlived: Published,
+    /// 1 once its callbacks may have been taken apart by the garbage collector.
+    abandoned: Published,
 }
 
 impl Lifetimes {
@@ -69,6 +73,8 @@ impl Lifetimes {
             owner: Published::new(0),
             running: Published::new(0),
             dead: Published::new(0),
+            outlived: Published::new(0),
+            abandoned: Published::new(0),
         }
     }
 
@@ -113,6 +119,22 @@ impl Lifetimes {
     /// Whether some slab waits for its destructors; the caller runs them.
     pub(crate) fn may_reap(&self) -> bool {
         self.dead.read() != 0 && self.dead.publish_if(1, 0).is_ok()
+    }
+
+    /// The cache is garbage, and so are its live objects: each is about to be freed by its finalizer, or has had it.
+    pub(crate) fn outlived(&self) {
+        self.outlived.publish(1);
+    }
+
+    /// An object is freed although its finalizer could not. If the cache too was garbage, its callbacks may be in pieces by now, and
+    /// are not called any more. True for the first who says so.
+    pub(crate) fn abandon(&self) -> bool {
+        self.outlived.read() != 0 && self.abandoned.publish_if(0, 1).is_ok()
+    }
+
+    /// Whether its callbacks are not called any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.read() != 0
     }
 
     /// Whether a callback runs, on whatever thread.

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::bulk::DETACH_ABOVE;
 use super::layout::SlabObject;
-use super::{shells, slots};
+use super::{collected, shells, slots};
 use crate::cache::KmemCache;
 use crate::errors;
 use crate::gate::Here;
@@ -31,7 +31,7 @@ pub(crate) enum Refused {
 impl SetAside {
     /// Sets at least `n` objects of the cache and their wrappers aside.
     pub(crate) fn new(cache: &Bound<'_, KmemCache>, n: usize) -> PyResult<Self> {
-        let (py, this, mut wrappers) = (cache.py(), cache.get(), Wrappers::none());
+        let (py, this, mut wrappers) = (cache.py(), cache.get(), Wrappers::none(cache.get()));
         // Wrappers first, as in `refill`: a sheaf that was out for a moment would show in the counters.
         this.check_alloc(py, AllocFlags::empty())?;
         if this.guarded.is_closed() {
@@ -70,13 +70,17 @@ impl SetAside {
                 taken.map_err(|gone| Refused::Error(this.gone(py, gone)))?
             }
         };
-        let (Some(address), Some(memory)) = (taken, self.wrappers.0.pop()) else { return Err(Refused::Empty) };
+        let (Some(address), Some(memory)) = (taken, self.wrappers.memory.pop()) else { return Err(Refused::Empty) };
         // SAFETY: attached; the memory is a wrapper's and nobody's yet; the address is a live object of the cache, to which a
         // new reference is handed over; the filled shell is a new reference for us.
         unsafe {
-            let shell = shells::begin(memory);
-            SlabObject::fill(shell, address, NonNull::new_unchecked(ffi::Py_NewRef(cache.as_ptr())));
-            Ok(Bound::from_owned_ptr(py, shell.as_ptr().cast()))
+            let owner = NonNull::new_unchecked(ffi::Py_NewRef(cache.as_ptr()));
+            if self.wrappers.collected {
+                collected::fill(memory, address, owner);
+            } else {
+                SlabObject::fill(shells::begin(memory), address, owner);
+            }
+            Ok(Bound::from_owned_ptr(py, memory.as_ptr().cast()))
         }
     }
 
@@ -120,14 +124,18 @@ fn no_sheaf(cache: &KmemCache, py: Python<'_>, n: usize, why: NoSheaf) -> PyErr 
 }
 
 /// Memory of wrappers that nobody has seen yet.
-struct Wrappers(Vec<NonNull<SlabObject>>);
+struct Wrappers {
+    memory: Vec<NonNull<SlabObject>>,
+    /// Of the type that the garbage collector sees through.
+    collected: bool,
+}
 
 // SAFETY: the pointers are the only ones to memory that no thread has a claim on.
 unsafe impl Send for Wrappers {}
 
 impl Wrappers {
-    fn none() -> Self {
-        Self(Vec::new())
+    fn none(cache: &KmemCache) -> Self {
+        Self { memory: Vec::new(), collected: collected::is_for(cache) }
     }
 
     /// For a sheaf of at least `n` objects which may be filled to `capacity`; all or none.
@@ -141,18 +149,25 @@ impl Wrappers {
     }
 
     /// Until there are `n`; all or none.
-    fn grow(&mut self, _: Python<'_>, n: usize) -> bool {
-        let before = self.0.len();
-        if self.0.try_reserve_exact(n.saturating_sub(before)).is_err() {
+    fn grow(&mut self, py: Python<'_>, n: usize) -> bool {
+        let before = self.memory.len();
+        if self.memory.try_reserve_exact(n.saturating_sub(before)).is_err() {
             return false;
         }
-        while self.0.len() < n {
+        while self.memory.len() < n {
             // SAFETY: attached.
-            let Some(memory) = (unsafe { shells::set_aside(&Here::new(), slots::type_object()) }) else {
+            let memory = unsafe {
+                if self.collected {
+                    collected::set_aside(py)
+                } else {
+                    shells::set_aside(&Here::new(), slots::type_object())
+                }
+            };
+            let Some(memory) = memory else {
                 self.shrink_to(before);
                 return false;
             };
-            self.0.push(memory);
+            self.memory.push(memory);
         }
         true
     }
@@ -163,11 +178,17 @@ impl Wrappers {
     }
 
     fn shrink_to(&mut self, n: usize) {
-        while self.0.len() > n
-            && let Some(memory) = self.0.pop()
+        while self.memory.len() > n
+            && let Some(memory) = self.memory.pop()
         {
             // SAFETY: called attached only; from `set_aside`, and nobody has seen it.
-            unsafe { shells::retire(&Here::new(), memory) };
+            unsafe {
+                if self.collected {
+                    collected::put_back(memory);
+                } else {
+                    shells::retire(&Here::new(), memory);
+                }
+            }
         }
     }
 }

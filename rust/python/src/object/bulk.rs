@@ -9,7 +9,7 @@ use pyo3::types::{PyList, PyTuple};
 
 use super::hot::of_cache;
 use super::layout::SlabObject;
-use super::{shells, slots};
+use super::{collected, shells, slots};
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 use crate::gate::Here;
@@ -41,14 +41,18 @@ pub(crate) fn alloc_many<'py>(
     let filled =
         this.guarded.alloc_bulk(py, flags, &mut addresses, DETACH_ABOVE).map_err(|gone| this.gone(py, gone))?;
     filled.map_err(|why| this.no_object(py, n, why))?;
+    let collects = collected::is_for(this);
     for (done, &address) in addresses.iter().enumerate() {
         // SAFETY: attached; the address is a live object of this cache and nobody's yet; a new reference to the cache is
         // handed over, and the filled shell is a new reference for us.
         let made = unsafe {
-            shells::new(&Here::new(), slots::type_object()).map(|shell| {
+            let memory =
+                if collects { collected::set_aside(py) } else { shells::new(&Here::new(), slots::type_object()) };
+            memory.map(|memory| {
                 let cache = NonNull::new_unchecked(ffi::Py_NewRef(cache.as_ptr()));
-                SlabObject::fill(shell, NonNull::new_unchecked(address), cache);
-                Bound::from_owned_ptr(py, shell.as_ptr().cast())
+                let fill = if collects { collected::fill } else { SlabObject::fill };
+                fill(memory, NonNull::new_unchecked(address), cache);
+                Bound::from_owned_ptr(py, memory.as_ptr().cast())
             })
         };
         match made {

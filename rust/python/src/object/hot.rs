@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::layout::{SlabObject, kmem_cache, raise};
-use super::{methods, retire, shells, slots, view};
+use super::{collected, methods, retire, shells, slots, view};
 use crate::args::Args;
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
@@ -125,10 +125,7 @@ unsafe fn alloc_with(
     let address = match found {
         Ok(Some(address)) => address,
         // SAFETY: attached; the shell is ours.
-        failed => match unsafe { alloc_again(py, this, flags, node, shell, failed) } {
-            Some(address) => address,
-            None => return ptr::null_mut(),
-        },
+        failed => return unsafe { alloc_again(py, cache, flags, node, shell, failed) },
     };
     // SAFETY: the shell is fresh; the address is a live object of the cache, to which a new reference is handed over.
     unsafe {
@@ -137,31 +134,85 @@ unsafe fn alloc_with(
     shell.as_ptr().cast()
 }
 
-/// The first try met a gate with a flag up, or no memory: waits and tries again, or raises and retires the shell.
+/// The first try met a gate with a flag up, or no memory: waits and tries again, or raises and retires the shell. Of a cache with
+/// callbacks every call comes here, and its objects need a shell of their own.
 ///
 /// # Safety
-/// Attached; the shell is from `shells::new` and not filled.
+/// Attached; `cache` is a `KmemCache`; the shell is from `shells::new` and not filled.
 #[cold]
 unsafe fn alloc_again(
     py: Python<'_>,
-    this: &KmemCache,
+    cache: *mut ffi::PyObject,
     flags: AllocFlags,
     node: Option<u32>,
     shell: NonNull<SlabObject>,
     failed: Result<Option<NonNull<u8>>, ()>,
-) -> Option<NonNull<u8>> {
-    let again = match failed {
-        Ok(_none) => Err(this.out_of_memory(py, 1)),
-        Err(()) => this.alloc_gated(py, flags, node),
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's promise.
+    let this = unsafe { kmem_cache(py, cache) };
+    let made = if collected::is_for(this) {
+        // SAFETY: the caller's promise; nobody has seen the shell.
+        unsafe {
+            shells::retire(&Here::new(), shell);
+            alloc_collected(py, cache, flags, node)
+        }
+    } else {
+        let again = match failed {
+            Ok(_none) => Err(this.out_of_memory(py, 1)),
+            Err(()) => this.alloc_gated(py, flags, node),
+        };
+        // SAFETY: the shell is fresh; the address is a live object of the cache, to which a new reference is handed over; without
+        // one nobody has seen the shell.
+        unsafe {
+            match again {
+                Ok(address) => {
+                    SlabObject::fill(shell, address, NonNull::new_unchecked(ffi::Py_NewRef(cache)));
+                    Ok(shell)
+                }
+                Err(error) => {
+                    shells::retire(&Here::new(), shell);
+                    Err(error)
+                }
+            }
+        }
     };
-    let error = match again {
-        Ok(address) => return Some(address),
-        Err(error) => error,
-    };
-    // SAFETY: the caller's promise; nobody has seen the shell.
-    unsafe { shells::retire(&Here::new(), shell) };
-    raise(py, error);
-    None
+    match made {
+        Ok(object) => object.as_ptr().cast(),
+        Err(error) => {
+            raise(py, error);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// An object of a cache with callbacks.
+///
+/// # Safety
+/// Attached; `cache` is a `KmemCache` with callbacks.
+unsafe fn alloc_collected(
+    py: Python<'_>,
+    cache: *mut ffi::PyObject,
+    flags: AllocFlags,
+    node: Option<u32>,
+) -> PyResult<NonNull<SlabObject>> {
+    // SAFETY: the caller's promise.
+    let this = unsafe { kmem_cache(py, cache) };
+    this.check_alloc(py, flags)?;
+    // SAFETY: attached; the memory is ours alone; the address is a live object of the cache, to which a new reference is handed
+    // over.
+    unsafe {
+        let memory = collected::set_aside(py).ok_or_else(|| this.no_wrapper(py, 1))?;
+        match this.alloc_gated(py, flags, node) {
+            Ok(address) => {
+                collected::fill(memory, address, NonNull::new_unchecked(ffi::Py_NewRef(cache)));
+                Ok(memory)
+            }
+            Err(error) => {
+                collected::put_back(memory);
+                Err(error)
+            }
+        }
+    }
 }
 
 /// `zero=`, `node=` and `thisnode=` by keyword, nothing else.
@@ -243,7 +294,7 @@ pub(super) unsafe fn of_cache<'a>(
 ) -> PyResult<&'a SlabObject> {
     // SAFETY: both are live objects.
     unsafe {
-        if ffi::Py_TYPE(object) != slots::type_object() && !view::is_view(object) {
+        if ffi::Py_TYPE(object) != slots::type_object() && !view::is_view(object) && !collected::is_collected(object) {
             let given = type_name(&Bound::from_borrowed_ptr(py, object));
             let name = &kmem_cache(py, cache).name;
             return Err(PyTypeError::new_err(format!("cache '{name}': only a SlabObject can be freed, not '{given}'")));

@@ -10,11 +10,13 @@
 //! | `hot` | `KmemCache.alloc` and `KmemCache.free` |
 //! | `bulk` | many at once |
 //! | `retire` | `free_rcu`, and objects whose last view goes after it |
+//! | `collected` | objects of caches with callbacks, which the garbage collector sees through |
 //! | `view` | what constructors and destructors see |
 //! | `aside` | objects and wrappers set aside |
 
 mod aside;
 mod bulk;
+mod collected;
 mod hot;
 mod layout;
 mod methods;
@@ -33,6 +35,7 @@ use pyo3::prelude::*;
 /// Readies the type, adds it to the module, and gives `KmemCache` its two hot methods.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SlabObject", slots::ready(module.py())?)?;
+    collected::ready(module.py())?;
     view::ready(module.py())
 }
 

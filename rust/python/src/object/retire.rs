@@ -66,6 +66,7 @@ fn hand_over(py: Python<'_>, object: &SlabObject) -> PyResult<()> {
 pub(super) unsafe fn last_view_gone(py: Python<'_>, object: *mut ffi::PyObject) {
     // SAFETY: the caller's promise; the object is this call's alone, and live.
     unsafe {
+        goes_late(py, object);
         let this = SlabObject::from_ptr(object);
         let guarded = &this.cache(py).guarded;
         if guarded.puts_off() {
@@ -74,6 +75,25 @@ pub(super) unsafe fn last_view_gone(py: Python<'_>, object: *mut ffi::PyObject) 
             this.state.free_claimed();
         } else {
             park(this);
+        }
+    }
+}
+
+/// Called before a live object goes back by its deallocation or its last buffer. Of a cache with callbacks one whose finalizer has
+/// been called could not be freed by that, and the callbacks may be in pieces by now if the cache was garbage with it.
+///
+/// # Safety
+/// Attached; `object` is a filled instance.
+pub(super) unsafe fn goes_late(py: Python<'_>, object: *mut ffi::PyObject) {
+    // SAFETY: the caller's promise.
+    let cache = unsafe { SlabObject::from_ptr(object) }.cache(py);
+    let Some(lifetimes) = cache.guarded.lifetimes() else { return };
+    // SAFETY: objects of caches with callbacks have the collector's head.
+    if unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0 && lifetimes.abandon() {
+        let raised = PyErr::take(py);
+        cache.abandoned(py).write_unraisable(py, None);
+        if let Some(raised) = raised {
+            raised.restore(py);
         }
     }
 }

@@ -1,0 +1,271 @@
+"""The garbage collector sees through objects of caches with callbacks: what they and the callbacks hold ends whole."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+
+import pytest
+
+import haybarn
+from haybarn import KmemCache
+
+MODULE = """
+import haybarn
+
+class Loud:
+    def __init__(self, name):
+        self.name = name
+    def __del__(self):
+        print("finalized", self.name)
+
+def ctor(obj):
+    return Loud("payload")
+
+def dtor(obj):
+    print("dtor", obj.payload.name)
+
+loud = Loud("global")
+cache = haybarn.KmemCache("at-exit", 64, ctor=ctor, dtor=dtor)
+obj = {make}
+print("slots", cache.stats()["total_objects"])
+"""
+
+WAYS = {
+    "alloc": "cache.alloc()",
+    "alloc_bulk": "cache.alloc_bulk(3)",
+    "prefill": "(lambda sheaf: (sheaf.alloc(), sheaf.give_back())[0])(cache.prefill(2))",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_live_object_in_a_global_of_its_callbacks_module_holds_up_nothing_at_exit(way):
+    ran = subprocess.run(
+        [sys.executable, "-c", MODULE.format(make=WAYS[way])], capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = ran.stdout.splitlines()
+    slots = next(int(line.split()[1]) for line in lines if line.startswith("slots"))
+    assert lines.count("dtor payload") == slots, ran
+    assert lines.count("finalized payload") == slots
+    assert lines.count("finalized global") == 1
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_cycle_through_a_live_object_and_the_callbacks_is_collected(way, payload):
+    seen = []
+    names = {"haybarn": haybarn, "payload": payload, "seen": seen}
+    code = (
+        """
+def ctor(obj): return payload()
+def dtor(obj): seen.append((obj.cache.name, type(obj.payload)))
+cache = haybarn.KmemCache("module", 64, ctor=ctor, dtor=dtor)
+"""
+        + f"obj = {WAYS[way]}"
+    )
+    exec(code, names)
+    slots, gone = names["cache"].stats()["total_objects"], weakref.ref(names["cache"])
+    del names
+    gc.collect()
+    assert gone() is None
+    assert seen == [("module", payload)] * slots
+    assert payload.living() == 0
+    assert "module" not in haybarn.caches()
+
+
+def test_a_payload_that_holds_an_object_of_its_cache_is_collected(payload):
+    cache = KmemCache("inward", 64, ctor=lambda _: [payload()], dtor=lambda obj: obj.payload)
+    obj = cache.alloc()
+    obj.payload.append(cache.alloc())
+    gone = weakref.ref(cache)
+    del cache, obj
+    gc.collect()
+    assert gone() is None
+    assert payload.living() == 0
+
+
+def test_only_caches_with_callbacks_give_the_collector_work():
+    with KmemCache("plain", 64) as plain, KmemCache("called", 64, dtor=print) as called:
+        for obj in (plain.alloc(), plain.alloc_bulk(1)[0]):
+            assert not gc.is_tracked(obj)
+            assert type(obj) is haybarn.SlabObject
+            obj.free()
+        for obj in (called.alloc(), called.alloc_bulk(1)[0]):
+            assert gc.is_tracked(obj)
+            assert isinstance(obj, haybarn.SlabObject)
+            assert gc.get_referents(obj) == [called]
+            called.free(obj)
+
+
+def test_an_object_that_is_garbage_is_freed_and_its_cache_goes_on(payload):
+    cache = KmemCache("goes-on", 64, ctor=lambda _: payload(), dtor=lambda obj: obj.payload)
+    cycle = [cache.alloc()]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    assert cache.stats()["objects"] == 0
+    looked_into = [cache.alloc()]
+    looked_into += [memoryview(looked_into[0]), looked_into]
+    del looked_into
+    gc.collect()
+    assert cache.stats()["objects"] == 0
+    cache.alloc().free()
+    cache.destroy()
+    assert payload.living() == 0
+
+
+def test_a_finalizer_that_saves_an_object_saves_a_freed_one():
+    saved = []
+
+    class Saver:
+        def __del__(self):
+            saved.append(self.obj)
+
+    cache = KmemCache("saved", 64, ctor=lambda _: None)
+    saver = Saver()
+    saver.obj, saver.me = cache.alloc(), saver
+    del saver
+    gc.collect()
+    (obj,) = saved
+    assert obj.freed
+    with pytest.raises(haybarn.UseAfterFreeError):
+        memoryview(obj)
+    cache.destroy()
+
+
+SEEN_THROUGH = """
+import haybarn
+
+def ctor(obj):
+    return payload()
+
+def dtor(obj):
+    seen.append(type(obj.payload))
+
+cache = haybarn.KmemCache("garbage", 64, ctor=ctor, dtor=dtor, **more)
+obj = cache.alloc()
+"""
+
+
+def module(payload, code="", **more):
+    """A module's names, what its destructor saw, and how many slots its cache has."""
+    seen = []
+    names = {"payload": payload, "seen": seen, "more": more}
+    exec(SEEN_THROUGH + code, names)
+    return names, seen, names["cache"].stats()["total_objects"]
+
+
+def collect():
+    for _ in range(3):
+        gc.collect()
+        haybarn.rcu.barrier()
+
+
+def ended(name="garbage"):
+    """The core has no such cache any more, whether Python's object is there or not."""
+    KmemCache(name, 64, flags=haybarn.SlabFlags.NO_MERGE).destroy()
+    return True
+
+
+@pytest.fixture
+def raised(monkeypatch):
+    raised = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: raised.append(type(args.exc_value)))
+    return raised
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_garbage_that_a_buffer_looks_into_goes_without_its_destructors(retired, payload, raised):
+    names, seen, slots = module(payload, "view = memoryview(obj)")
+    if retired:
+        names["obj"].free_rcu()
+    del names
+    collect()
+    assert raised == [haybarn.ObjectInUseError]
+    # Slabs that are empty end while everything is whole; that of the object does not.
+    assert len(seen) < slots
+    assert payload.living() == 0
+    assert ended()
+
+
+@pytest.mark.parametrize("flags", [haybarn.SlabFlags.NO_MERGE, haybarn.SlabFlags.TYPESAFE_BY_RCU])
+def test_garbage_with_something_pending_ends_with_its_destructors(flags, payload, raised):
+    names, seen, slots = module(payload, "cache.alloc().free_rcu()", flags=flags)
+    del names
+    collect()
+    assert raised == []
+    assert seen == [payload] * slots
+    assert payload.living() == 0
+    assert ended()
+
+
+@pytest.mark.parametrize("code", ["sheaf = cache.prefill(3)", "sheaf = cache.prefill(3); taken = sheaf.alloc()"])
+@pytest.mark.parametrize("keeps", ["", "del obj"])
+def test_a_prefilled_sheaf_that_is_garbage_goes_back_before_its_destructors_do(code, keeps, payload, raised):
+    names, seen, slots = module(payload, f"{code}\n{keeps}")
+    del names
+    collect()
+    assert raised == []
+    assert seen == [payload] * slots
+    assert payload.living() == 0
+    assert ended()
+
+
+def test_an_object_that_was_looked_into_once_holds_up_no_destructors_later(payload, raised):
+    cache, seen = KmemCache("later", 64, ctor=lambda _: payload(), dtor=lambda _: seen.append(1)), []
+    for retired in (False, True):
+        cycle = [cache.alloc()]
+        cycle += [memoryview(cycle[0]), cycle]
+        if retired:
+            cycle[0].free_rcu()
+        del cycle
+        gc.collect()
+    haybarn.rcu.barrier()
+    assert cache.stats()["objects"] == 0
+    slots, obj = cache.stats()["total_objects"], cache.alloc()
+    del cache
+    gc.collect()
+    del obj
+    gc.collect()
+    assert raised == []
+    assert len(seen) == slots
+    assert payload.living() == 0
+
+
+def test_what_a_finalizer_saves_of_the_garbage_goes_on(payload, raised):
+    saved = []
+
+    class Saver:
+        def __del__(self):
+            saved.append(self.names)
+
+    names, seen, slots = module(payload)
+    names["saver"] = Saver()
+    names["saver"].names = names
+    del names
+    gc.collect()
+    (names,) = saved
+    assert names["obj"].freed
+    assert len(seen) == slots
+    with pytest.raises(haybarn.CacheDestroyedError):
+        names["cache"].alloc()
+    assert raised == []
+    assert payload.living() == 0
+
+
+def test_garbage_found_in_a_constructor_of_another_cache_ends_when_that_is_over(payload, raised):
+    names, seen, slots = module(payload)
+    del names
+
+    def ctor(_):
+        gc.collect()
+
+    with KmemCache("outer", 64, ctor=ctor) as outer:
+        outer.alloc().free()
+    collect()
+    assert raised == []
+    assert len(seen) == slots
+    assert payload.living() == 0
+    assert ended()
