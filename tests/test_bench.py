@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -46,20 +47,32 @@ def test_json_has_the_promised_fields(no_executable, capsys):
     assert lines["system"]["ratio_to_best_peer"] == 1
 
 
-def test_the_static_row_counts_instructions_or_says_why_not(no_executable, capsys):
+def golden(root, name: str) -> dict[str, int]:
+    """The counts in the first line of one of the core's listings."""
+    first = (root / "rust" / "core" / "tests" / "golden" / f"{name.replace(' ', '_')}.txt").read_text().splitlines()[0]
+    return {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", first)}
+
+
+def test_the_static_row_counts_instructions_or_says_why_not(no_executable, capsys, root):
     assert cli.main(["bench", "--rounds", "2", "--row", "static", "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {line["target"] for line in report["rows"]} == {"static", "global", "dynamic"}
     (note,) = report["notes"]
+    assert cli.main(["bench", "--rounds", "2", "--row", "static"]) == 0
+    said = capsys.readouterr().out
     if "uncounted" in note:
         assert "instructions" not in note
         assert "not an optimised build" in note["uncounted"] or "x86-64 only" in note["uncounted"]
-    else:
-        paths = note["instructions"]
-        assert set(paths) == {"static alloc", "static free", "dynamic alloc", "dynamic free"}
-        assert all(0 < counts["branches"] < counts["instructions"] < 30 for counts in paths.values())
-    assert cli.main(["bench", "--rounds", "2", "--row", "static"]) == 0
-    assert "static: static alloc: " in (said := capsys.readouterr().out) or "static: instructions not counted" in said
+        assert "static: instructions not counted" in said
+        pytest.skip(f"no instruction was counted: {note['uncounted']}")
+    assert "static: static alloc: " in said
+    paths = note["instructions"]
+    assert set(paths) == {"static alloc", "static free", "dynamic alloc", "dynamic free"}
+    for path, counts in paths.items():
+        listed = golden(root, path)
+        # A function of its own may add a move of an argument.
+        assert counts["instructions"] - listed.pop("instructions") in (0, 1), path
+        assert {what: counts[what] for what in listed} == listed, path
 
 
 def test_the_row_of_processes_runs_from_the_wheel(no_executable, tmp_path):

@@ -160,9 +160,6 @@ struct HAYBARN_ALIGNED(64) kmem_cache_opaque {
 // Never share slabs with another cache.
 #define SLAB_NO_MERGE 2048
 
-// Flags that ask nothing of an object that is there.
-#define PLAIN ((GFP_NOWAIT | __GFP_THISNODE) | __GFP_NOWARN)
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -635,7 +632,7 @@ int kmem_cache_free_rcu(struct kmem_cache *s, void *object);
 // set up. Do not try again in the handler: nothing changes there.
 //
 // # Safety
-// As kmem_cache_alloc, but storage that is not set up gives NULL.
+// As kmem_cache_alloc, but NULL and storage that is not set up give NULL.
 void *kmem_cache_alloc_nolock(struct kmem_cache *s,
                               gfp_t flags);
 
@@ -643,7 +640,7 @@ void *kmem_cache_alloc_nolock(struct kmem_cache *s,
 // a program has set must be fit for that. errno stays.
 //
 // # Safety
-// As kmem_cache_free.
+// As kmem_cache_free, but what is no cache is reported.
 void kmem_cache_free_nolock(struct kmem_cache *s,
                             void *object);
 

@@ -57,11 +57,13 @@ pub unsafe extern "C" fn kmem_buckets_alloc(b: *mut kmem_buckets, size: usize, f
 /// As kmem_buckets_alloc.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmem_buckets_valloc(b: *mut kmem_buckets, size: usize, flags: gfp_t) -> *mut c_void {
-    if size > crate::abi::KMALLOC_MAX_CACHE_SIZE {
-        return crate::size::kvmalloc(size, flags);
+    if size <= crate::abi::KMALLOC_MAX_CACHE_SIZE {
+        // SAFETY: the caller's word.
+        return unsafe { kmem_buckets_alloc(b, size, flags) };
     }
     // SAFETY: the caller's word.
-    unsafe { kmem_buckets_alloc(b, size, flags) }
+    let known = guard(false, || unsafe { set(b) }.map(|_| true));
+    if known { crate::size::kvmalloc(size, flags) } else { null_mut() }
 }
 
 /// Ends the caches of a set: 0, or -EBUSY with live objects and the set as it was. NULL: 0. Linux has no end for them.

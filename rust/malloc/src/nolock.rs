@@ -22,7 +22,7 @@ fn quietly(call: impl FnOnce() -> Option<NonNull<u8>>) -> *mut c_void {
 /// set up. Do not try again in the handler: nothing changes there.
 ///
 /// # Safety
-/// As kmem_cache_alloc, but storage that is not set up gives NULL.
+/// As kmem_cache_alloc, but NULL and storage that is not set up give NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmem_cache_alloc_nolock(s: *mut kmem_cache, flags: gfp_t) -> *mut c_void {
     if flags & !PLAIN == 0 {
@@ -46,13 +46,18 @@ pub unsafe extern "C" fn kmem_cache_alloc_nolock(s: *mut kmem_cache, flags: gfp_
 /// a program has set must be fit for that. errno stays.
 ///
 /// # Safety
-/// As kmem_cache_free.
+/// As kmem_cache_free, but what is no cache is reported.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kmem_cache_free_nolock(s: *mut kmem_cache, object: *mut c_void) {
     let Some(object) = NonNull::new(object.cast()) else { return };
-    // SAFETY: whose object is the library's is a cache, which begins with its handle; the rest is the caller's word.
-    if process::holds(object.as_ptr()) && unsafe { RawCache::put_at(s.cast(), object) } {
-        return;
+    if process::holds(object.as_ptr()) {
+        // SAFETY: the caller's word, here and below.
+        if let Ok(cache) = unsafe { raw(s) } {
+            // SAFETY: as above; the handle is that of a living cache.
+            if unsafe { RawCache::put_at(&raw const cache, object) } {
+                return;
+            }
+        }
     }
     keeping_errno(|| {
         reporting(|| {

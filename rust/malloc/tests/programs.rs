@@ -44,6 +44,35 @@ fn caches_in_storage_of_the_program() {
 }
 
 #[test]
+fn what_is_no_cache() {
+    passes("nothing.c", "nothing ok");
+    // Every function of the header that takes a cache is in it.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect(file);
+    let (header, program) = (read("include/haybarn.h"), read("tests/c/nothing.c"));
+    let takes_one =
+        header.split("(struct kmem_cache *s").map(|before| before.rsplit([' ', '*', '\n']).next().unwrap_or(""));
+    let names: Vec<_> = takes_one.filter(|name| name.contains("cache") || name.contains("slab")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names.into_iter().filter(|&name| name != "kmem_cache_setup") {
+        assert!(program.contains(&format!("{name}(")), "{name} is not tried with what is no cache");
+    }
+}
+
+#[test]
+fn the_header_takes_no_name_that_a_program_may_have() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/haybarn.h");
+    let header = std::fs::read_to_string(path).expect("the header");
+    let linux =
+        ["k", "to_kmem_cache", "rcu_", "GFP_", "__GFP_", "SLAB_", "KMALLOC_", "KMEM_CACHE", "NUMA_NO_NODE", "ZERO_"];
+    let macros = header.lines().filter_map(|line| line.strip_prefix("#define ")?.split([' ', '(']).next());
+    let odd: Vec<_> = macros
+        .filter(|name| !name.starts_with("HAYBARN_") && !linux.iter().any(|begin| name.starts_with(begin)))
+        .collect();
+    assert_eq!(odd, [""; 0], "macros that are neither Linux's nor ours");
+}
+
+#[test]
 fn signal_handlers() {
     passes("nolock.c", "nolock ok");
 }
