@@ -48,4 +48,7 @@ fn main() {
     );
     // What is linked with the library asks for it by this name.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libhaybarn.so");
+    // It stays until the process ends, whoever calls dlclose: the kernel reads the descriptor of a thread's last sequence when it next
+    // takes the CPU away, and the library's own thread and handlers go on.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

@@ -8,6 +8,7 @@ mod programs {
 }
 
 use programs::build::{Library, Program, build, has_cpp, run, run_with};
+use programs::library::folder;
 use std::path::Path;
 
 const BACKENDS: [&str; 3] = ["", "locked", "virtual"];
@@ -88,6 +89,22 @@ fn memory_that_is_out_now_and_then() {
     for backend in BACKENDS {
         let done = run_with(&program, &[("HAYBARN_BACKEND", backend), ("HAYBARN_FAIL_SLAB", "3,50,0,-1")], &[]);
         assert!(done.status.success(), "backend '{backend}': {done:?}");
+    }
+}
+
+/// A program that loads the library goes through threads, forks, its own end and dlclose, without a crash and without a hang.
+#[test]
+fn a_program_that_loads_the_library() {
+    let program = build("loaded.c", Library::Loaded);
+    let library = folder().join("libhaybarn.so");
+    let library = library.to_str().expect("a path of text");
+    for what in ["forks", "ends", "closes", "hits"] {
+        for backend in BACKENDS {
+            let variables = [("HAYBARN_BACKEND", backend), ("HAYBARN_LEAKS", "1")];
+            let done = run_with(&program, &variables, &[library, what]);
+            assert!(done.status.success(), "{what}, backend '{backend}': {done:?}");
+            assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "loaded ok", "{what}: {done:?}");
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 pub enum Library {
     Shared,
     Static,
+    /// Nothing: the program loads it.
+    Loaded,
 }
 
 /// An executable.
@@ -58,6 +60,7 @@ pub fn build(source: impl AsRef<Path>, library: Library) -> Program {
     let folder = folder();
     match library {
         Library::Shared => command.arg(folder.join("libhaybarn.so")).arg(format!("-Wl,-rpath,{}", folder.display())),
+        Library::Loaded => command.arg("-ldl"),
         Library::Static => command.arg(folder.join("libhaybarn.a")).args(["-lgcc_s", "-lutil", "-lrt", "-lm", "-ldl"]),
     };
     let done = command.output().unwrap_or_else(|error| {
