@@ -125,7 +125,7 @@ def test_a_site_is_that_of_the_object_not_of_the_one_before() -> None:
     cache.destroy()
 
 
-def test_a_name_among_others_names_its_own_if_it_tracks_and_else_says_whose_they_are() -> None:
+def test_a_name_among_others_names_its_own_if_it_tracks_and_else_says_whose_they_may_be() -> None:
     tracked, plain = haybarn.KmemCache("leak-mine", 2952, track=True), haybarn.KmemCache("leak-ours", 2952, track=False)
     assert plain.primary == "leak-mine"
     others = plain.alloc_bulk(100)
@@ -133,23 +133,46 @@ def test_a_name_among_others_names_its_own_if_it_tracks_and_else_says_whose_they
     error = busy(tracked)
     assert (error.live, error.shared, error.sites) == (1, False, [at])
     assert [address for address, _ in error.objects] == [mine.address]
+    # What no tracked name knows as its own is that of the only other one.
     error = busy(plain)
-    assert (error.live, error.shared, error.sites) == (100, True, [None] * 64)
-    assert {address for address, _ in error.objects} <= {one.address for one in [mine, *others]}
-    assert (
-        "still has 100 live object(s): free them, then destroy; live in the slabs that it shares with leak-mine: 0x"
-        in str(error)
-    )
+    assert (error.live, error.shared, error.sites) == (100, False, [None] * 64)
+    assert {address for address, _ in error.objects} <= {one.address for one in others}
+    assert "still has 100 live object(s): free them, then destroy; live: 0x" in str(error)
     leak = leak_of("leak-ours")
     assert leak is not None
     assert (leak["cache"], leak["aliases"], leak["live"]) == ("leak-mine", ["leak-ours"], 101)
     assert leak["names"] == {"leak-mine": 1, "leak-ours": 100}
     whose = {one["address"]: (one["cache"], one["site"]) for one in leak["objects"]}
-    assert all(found == (("leak-mine", at) if one == mine.address else (None, None)) for one, found in whose.items())
+    assert all(
+        found == (("leak-mine", at) if one == mine.address else ("leak-ours", None)) for one, found in whose.items()
+    )
+    # Of two that do not track, nobody can tell.
+    third = haybarn.KmemCache("leak-theirs", 2952, track=False)
+    theirs = third.alloc()
+    error = busy(third)
+    assert (error.live, error.shared, error.sites) == (1, True, [None] * 64)
+    assert mine.address not in {address for address, _ in error.objects}
+    assert "live in the slabs that it shares with leak-ours: 0x" in str(error)
+    leak = leak_of("leak-ours")
+    assert leak is not None
+    assert {one["cache"] for one in leak["objects"] if one["address"] != mine.address} == {None}
+    theirs.free()
+    third.destroy()
     mine.free()
     plain.free_bulk(others)
     tracked.destroy()
     plain.destroy()
+
+
+def test_objects_of_kmalloc_are_listed_by_class() -> None:
+    kept = haybarn.kmalloc(3000)
+    leak = leak_of("kmalloc-4k")
+    assert leak is not None
+    assert leak["names"] == {"kmalloc-4k": leak["live"]}
+    assert {one["cache"] for one in leak["objects"]} == {"kmalloc-4k"}
+    assert kept.address in {one["address"] for one in leak["objects"]}
+    kept.free()
+    assert leak_of("kmalloc-4k") is None
 
 
 def test_leaks_lists_what_is_live_and_only_that() -> None:

@@ -34,7 +34,21 @@ fn names() {
     let arena = locked();
     let make = |name: &str| RawCache::create(arena, name, 64, &CacheArgs::default());
     let long = "n".repeat(128);
-    for name in ["", " ", "two words", "a/b", "/", "tab\there", "line\n", "nul\0", "bell\u{7}", "esc\u{85}", &long] {
+    for name in [
+        "",
+        " ",
+        "two words",
+        "a/b",
+        "/",
+        "tab\there",
+        "line\n",
+        "nul\0",
+        "bell\u{7}",
+        "esc\u{85}",
+        "no\u{a0}break",
+        "line\u{2028}",
+        &long,
+    ] {
         let (argument, text) = refusal(make(name));
         assert_eq!(argument, "name");
         assert!(text.contains("1 to 127 bytes without space, '/' or control characters"), "{text}");

@@ -38,12 +38,18 @@ impl CacheView {
         self.class.map_or((0, 0), classes::tally)
     }
 
+    /// Objects under this name that are live.
+    pub(crate) fn live(&self) -> u64 {
+        let (allocs, frees) = self.tally();
+        // Who reads while others count may see a free and not the allocation before it.
+        allocs.saturating_sub(frees)
+    }
+
     /// What the core found, and what Python's calls have counted.
     pub(crate) fn with_hits(&self, core: CacheStats, sharing: &Sharing) -> Stats {
         let (allocs, frees) = self.tally();
         let calls = (!self.cache.info().counts_hits).then_some(sharing.calls);
-        // Who reads while others count may see a free and not the allocation before it.
-        Stats { own: (allocs, frees, allocs.saturating_sub(frees)), primary: sharing.primary.clone(), calls, core }
+        Stats { own: (allocs, frees, self.live()), primary: sharing.primary.clone(), calls, core }
     }
 
     /// Runs `call`, which waits for nobody, with the cache, which does not end meanwhile.

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::cache::KmemCache;
+use crate::cache_view::CacheView;
 use crate::errors::{self, Named};
 use crate::registry;
 use crate::sites::{Site, Sites};
@@ -20,8 +21,8 @@ const FEW: usize = 4;
 /// The caches with live objects, or with prefilled sheaves out, oldest first: a list of dicts.
 ///
 /// Caches that share their slabs are one entry: `cache` (the primary's name), `aliases` (the others'), `live`, `prefilled`, `names`
-/// (live objects by name, of Python's caches), and `objects`: the first 64 live ones, dicts of `address`, `index` (in the slab),
-/// `cache` (whose it is; None where several share the slabs and its own does not track) and `site` ("file:line" of the allocation
+/// (live objects by name, as Python counts them), and `objects`: the first 64 live ones, dicts of `address`, `index` (in the slab),
+/// `cache` (whose it is; None where several that do not track share the slabs) and `site` ("file:line" of the allocation
 /// in a cache with track=True, else None). Caches with NOLEAKTRACE are left out.
 ///
 /// Exact while no other thread uses the caches. Thread-safe. As the kernel's kmemleak and __kmem_cache_shutdown().
@@ -56,7 +57,14 @@ fn origin<'a>(
     let tracked = |cache: &&'a KmemCache| Some((cache.name.as_str(), cache.guarded.sites()?.of(py, object.address)?));
     match caches.iter().find_map(tracked) {
         Some((name, site)) => (Some(name), site),
-        None => (leak.aliases.is_empty().then_some(leak.cache.as_str()), None),
+        None => {
+            // What no tracked name knows as its own is of the others, of which there may be one.
+            let tracks =
+                |name: &&str| caches.iter().any(|cache| cache.name == *name && cache.guarded.sites().is_some());
+            let names = std::iter::once(&leak.cache).chain(&leak.aliases).map(String::as_str);
+            let mut others = names.filter(|name| !tracks(name));
+            (others.next().filter(|_| others.next().is_none()), None)
+        }
     }
 }
 
@@ -74,6 +82,11 @@ fn as_dict<'py>(py: Python<'py>, leak: &Leak, caches: &[&KmemCache]) -> PyResult
     let names = PyDict::new(py);
     for cache in caches {
         names.set_item(&cache.name, cache.guarded.live())?;
+    }
+    if caches.is_empty()
+        && let Some(view) = Arena::global().ok().and_then(|arena| CacheView::of(arena, &arena.find_name(&leak.cache)?))
+    {
+        names.set_item(&leak.cache, view.live())?;
     }
     let dict = PyDict::new(py);
     dict.set_item("cache", &leak.cache)?;
@@ -125,13 +138,31 @@ impl KmemCache {
         if !self.guarded.name().is_shared() {
             return errors::from_core(py, error);
         }
-        let found = self.inside(py, |raw| py.detach(|| raw.live_objects(SAMPLE)));
-        let (all, objects) = found.unwrap_or_default();
-        let sites = vec![None; objects.len()];
-        let others = self.guarded.name().aliases().join(", ");
-        let text =
-            format!("{error}; live in the slabs that it shares with {others}: {}", places(&objects, &sites, all));
-        errors::busy(py, text, (live, prefilled), Named { objects, sites, shared: true })
+        self.busy_in_shared_slabs(py, &error, (live, prefilled))
+    }
+
+    /// The error for a cache that does not know its own among the objects of shared slabs: those that no tracked name knows as its
+    /// own are named.
+    fn busy_in_shared_slabs(&self, py: Python<'_>, error: &Error, (live, prefilled): (u64, u64)) -> PyErr {
+        let mut others = self.guarded.name().aliases();
+        let living = registry::living(py).unwrap_or_default();
+        let tracked: Vec<_> =
+            living.iter().map(|cache| cache.get()).filter(|cache| others.contains(&cache.name)).collect();
+        let tracked: Vec<_> =
+            tracked.into_iter().filter_map(|cache| Some((&cache.name, cache.guarded.sites()?))).collect();
+        others.retain(|other| tracked.iter().all(|(name, _)| *name != other));
+        let most = if tracked.is_empty() { SAMPLE } else { usize::MAX };
+        let (mut all, mut objects) = self.inside(py, |raw| py.detach(|| raw.live_objects(most))).unwrap_or_default();
+        if !tracked.is_empty() {
+            objects.retain(|object| tracked.iter().all(|(_, sites)| sites.of(py, object.address).is_none()));
+            all = objects.len() as u64;
+            objects.truncate(SAMPLE);
+        }
+        let (sites, shared) = (vec![None; objects.len()], !others.is_empty());
+        let whose =
+            if shared { format!(" in the slabs that it shares with {}", others.join(", ")) } else { String::new() };
+        let text = format!("{error}; live{whose}: {}", places(&objects, &sites, all));
+        errors::busy(py, text, (live, prefilled), Named { objects, sites, shared })
     }
 
     /// What the warning about a cache left with live objects adds where it tracks them.

@@ -129,7 +129,8 @@ pub(super) fn bad(cache: &str, argument: &'static str, value: impl ToString, leg
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
-    let odd = |c: char| c == ' ' || c == '/' || c.is_control();
+    // Any space would end a line or a column of slabinfo for who takes it apart, the ones beyond ASCII too.
+    let odd = |c: char| c.is_whitespace() || c == '/' || c.is_control();
     // The last two could be no folder's name.
     if name.is_empty() || name.len() > MAX_NAME || name.contains(odd) || matches!(name, "." | "..") {
         let legal = format!("1 to {MAX_NAME} bytes without space, '/' or control characters, not '.' or '..'");

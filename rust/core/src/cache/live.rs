@@ -5,8 +5,8 @@ use super::header::Cache;
 use super::raw::RawCache;
 use super::slabs::At;
 use super::stack::taken_out;
+use super::survey::each_slab;
 use crate::error::{Error, LiveObject};
-use crate::pages::{PageIndex, PageKind};
 use crate::slab::{ObjRef, Slabs};
 use crate::sync::Index;
 use std::collections::HashSet;
@@ -47,17 +47,16 @@ pub(super) fn dead_slabs(at: &At<'_>) -> Vec<Index> {
 }
 
 fn mapped(at: &At<'_>, dead: bool) -> Vec<Index> {
-    let pages = &at.cache.arena.pages;
     let mut found = Vec::new();
-    let (mut page, end) = (0, pages.used_pages());
-    while page < end {
-        let word = pages.map(PageIndex(page));
-        let ours = word.kind() == PageKind::Slab && word.cache() == at.cache.id;
-        if ours && at.word(word.descriptor()).load(at.form()).dead == dead {
-            found.push(word.descriptor());
-        }
-        page += if ours { word.order().pages() } else { 1 };
-    }
+    each_slab(
+        at.cache.arena,
+        |id| id == at.cache.id,
+        |_, word| {
+            if at.word(word.descriptor()).load(at.form()).dead == dead {
+                found.push(word.descriptor());
+            }
+        },
+    );
     found
 }
 

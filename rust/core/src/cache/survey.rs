@@ -2,9 +2,10 @@
 //! What the slabs of caches hold, node by node, counted by one walk over the page map: full slabs are in no list. Stops nobody;
 //! exact when the caches are quiet.
 
+use super::arena::Arena;
 use super::header::Cache;
 use super::slabs::At;
-use crate::pages::{PageIndex, PageKind};
+use crate::pages::{MapWord, PageIndex, PageKind};
 use crate::slab::Slabs;
 use crate::slab::geometry::Geometry;
 
@@ -19,6 +20,22 @@ pub(crate) struct Survey {
     pub free: u64,
 }
 
+/// Visits every slab whose cache has an id that is wanted, living or dead: its first page, and what the map says of it. Stops
+/// nobody: a slab may go meanwhile.
+pub(super) fn each_slab(arena: &Arena, wanted: impl Fn(u16) -> bool, mut visit: impl FnMut(PageIndex, MapWord)) {
+    let pages = &arena.pages;
+    let (mut page, end) = (0, pages.used_pages());
+    while page < end {
+        let word = pages.map(PageIndex(page));
+        if word.kind() == PageKind::Slab && wanted(word.cache()) {
+            visit(PageIndex(page), word);
+            page += word.order().pages();
+        } else {
+            page += 1;
+        }
+    }
+}
+
 /// The objects of some caches of one arena, by cache and node. The caches live meanwhile.
 pub(crate) fn survey(caches: &[&Cache]) -> Vec<Vec<Survey>> {
     let Some(first) = caches.first() else { return Vec::new() };
@@ -28,19 +45,18 @@ pub(crate) fn survey(caches: &[&Cache]) -> Vec<Vec<Survey>> {
     for (place, cache) in caches.iter().enumerate() {
         places[usize::from(cache.id)] = Some(place);
     }
-    let pages = &arena.pages;
-    let (mut page, end) = (0, pages.used_pages());
-    while page < end {
-        let word = pages.map(PageIndex(page));
-        let place = places.get(usize::from(word.cache())).copied().flatten();
-        let Some(place) = place.filter(|_| word.kind() == PageKind::Slab) else {
-            page += 1;
-            continue;
-        };
-        let cache = caches[place];
-        let state = At::new(cache).word(word.descriptor()).load(cache.form());
-        // A word that still is what it was: the descriptor was this slab's when it was read.
-        if !state.dead && pages.map(PageIndex(page)) == word {
+    let place_of = |id: u16| places.get(usize::from(id)).copied().flatten();
+    each_slab(
+        arena,
+        |id| place_of(id).is_some(),
+        |page, word| {
+            let Some(place) = place_of(word.cache()) else { return };
+            let cache = caches[place];
+            let state = At::new(cache).word(word.descriptor()).load(cache.form());
+            // A word that still is what it was: the descriptor was this slab's when it was read.
+            if state.dead || arena.pages.map(page) != word {
+                return;
+            }
             let Geometry { order, objs_per_slab, fallback_objs, .. } = cache.geometry;
             let total = u64::from(if word.order().0 == order { objs_per_slab } else { fallback_objs });
             let free = u64::from(state.free).min(total);
@@ -49,9 +65,8 @@ pub(crate) fn survey(caches: &[&Cache]) -> Vec<Vec<Survey>> {
                 node.free += free;
                 node.in_partial += if free > 0 { total } else { 0 };
             }
-        }
-        page += word.order().pages();
-    }
+        },
+    );
     // One that is in the list twice, under two names, was counted in one place.
     caches
         .iter()
