@@ -30,9 +30,16 @@ mod stepped {
     /// Runs one schedule's main task. What its arena was made with, before, has no scheduler to ask.
     #[cfg(test)]
     pub fn scheduled(body: impl FnOnce()) {
+        // Over also by a panic: what the thread does at its end has no scheduler either.
+        struct Over;
+        impl Drop for Over {
+            fn drop(&mut self) {
+                SCHEDULED.set(false);
+            }
+        }
+        let _over = Over;
         SCHEDULED.set(true);
         body();
-        SCHEDULED.set(false);
     }
 
     fn step() {
