@@ -15,6 +15,9 @@ mod cache;
 mod drain_models;
 #[cfg(not(loom))]
 mod error;
+/// The binding's files name the core so.
+#[cfg(all(test, loom))]
+extern crate self as haybarn;
 pub(crate) mod inject;
 #[cfg(not(loom))]
 pub mod kmalloc;
@@ -22,6 +25,10 @@ pub(crate) mod os;
 pub(crate) mod pages;
 #[cfg(not(loom))]
 mod percpu;
+/// The binding's, which cannot be built with loom itself: what they are of needs the atomics of `sync` and nothing else.
+#[cfg(all(test, loom))]
+#[path = "../../python/src/state_models.rs"]
+mod python_state_models;
 pub mod rcu;
 #[cfg(all(test, loom))]
 #[path = "cache/rcu_free_models.rs"]

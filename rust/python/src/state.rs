@@ -14,9 +14,11 @@
 //! Every step is one atomic change, so that of two threads that free the same object exactly one wins, and a free
 //! cannot slip between the check and the count of a new memoryview. Where the GIL orders all callers anyway, the same
 //! steps are plain loads and stores.
+//!
+//! Models are in `state_models.rs`; the core's loom runs them, as it has the shim for the atomics here.
 #![forbid(unsafe_code)]
 
-use haybarn::sync::Published;
+use haybarn::sync::{Bug, Published};
 
 /// The memory is not this wrapper's any more.
 const FREED: u64 = 1 << 63;
@@ -78,10 +80,13 @@ impl State {
     pub(crate) fn end_view(&self, mut pin: impl FnMut()) -> u64 {
         loop {
             let seen = self.0.read();
-            if seen != VIEW {
+            if seen != VIEW && !Bug::ObjectLatePin.planted() {
                 pin();
             }
             if self.change(seen, seen | FREED) {
+                if seen != VIEW && Bug::ObjectLatePin.planted() {
+                    pin();
+                }
                 return seen & !VIEW;
             }
         }
@@ -142,8 +147,8 @@ impl State {
         }
     }
 
-    /// Parks a retired object without views in front of `next` (0: none), by the one who released the last view.
-    pub(crate) fn park(&self, next: u64) {
+    /// Parks a retired object without views, or a claimed one, in front of `next` (0: none), by the one who holds it.
+    fn park(&self, next: u64) {
         debug_assert!(next < PARKED);
         self.0.publish(RETIRED | PARKED | next);
     }
@@ -169,6 +174,11 @@ impl State {
     /// One buffer less. True: it was the last of a retired object, which is the caller's now to hand over.
     #[must_use]
     pub(crate) fn unexport(&self) -> bool {
+        if Bug::ObjectLostRelease.planted() {
+            let seen = self.0.read();
+            self.0.publish(seen - 1);
+            return seen == RETIRED + 1;
+        }
         self.0.take(u64::MAX) == RETIRED + 1
     }
 
@@ -200,17 +210,61 @@ impl State {
     }
 
     /// Under the GIL nobody comes between the caller's read and this store.
-    #[cfg(not(Py_GIL_DISABLED))]
+    #[cfg(not(any(Py_GIL_DISABLED, loom)))]
     #[inline]
     fn change(&self, _seen: u64, to: u64) -> bool {
         self.0.publish(to);
         true
     }
 
-    #[cfg(Py_GIL_DISABLED)]
+    #[cfg(any(Py_GIL_DISABLED, loom))]
     #[inline]
     fn change(&self, seen: u64, to: u64) -> bool {
+        if Bug::ObjectUnchecked.planted() {
+            self.0.publish(to);
+            return true;
+        }
         self.0.publish_if(seen, to).is_ok()
+    }
+}
+
+/// Parked objects, by a number each that is not 0 and is smaller than [`PARKED`]; their state words are the links. Entries are only
+/// ever taken all at once, so that the list's head needs no tag.
+pub(crate) struct Parked(Published);
+
+impl Parked {
+    /// None.
+    pub(crate) fn none() -> Self {
+        Self(Published::new(0))
+    }
+
+    /// Parks an object that is the caller's alone, by its number.
+    pub(crate) fn push(&self, object: &State, number: u64) {
+        loop {
+            let first = self.0.read();
+            object.park(first);
+            if self.0.publish_if(first, number).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing is parked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.read() == 0
+    }
+
+    /// Takes all that is parked: the number of the first, which leads to the others by [`State::parked_before`]; 0: none.
+    pub(crate) fn take(&self) -> u64 {
+        loop {
+            let first = self.0.read();
+            if first == 0 || self.0.publish_if(first, 0).is_ok() {
+                return first;
+            }
+            if Bug::ObjectParkedTwice.planted() {
+                return first;
+            }
+        }
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) use bits::{BitWord, SummaryWord};
 pub use doubleword::Form;
 pub(crate) use doubleword::{DoubleWord, Fields};
 pub(crate) use grace::{CrowdWord, GraceSeq, OwnPtr, OwnWord, ReaderWord, Sides};
-pub(crate) use plant::Bug;
+#[doc(hidden)]
+pub use plant::Bug;
 pub use roles::{Counter, Published, PublishedPtr};
 pub(crate) use roles::{Gong, TryFlag};
 pub(crate) use setup::{Phase, Refused, SetupWord};

@@ -7,7 +7,7 @@
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bug {
+pub enum Bug {
     /// The tag of a stack's head stays as it is.
     NoTag,
     /// The swap of a doubleword releases nothing.
@@ -68,6 +68,15 @@ pub(crate) enum Bug {
     JoinDying,
     /// Who asks for an object of a node's memory gets what the sheaf has, and a free takes every object for its own node's.
     StrayNode,
+    /// A step of a Python object's state is stored over whatever that has become meanwhile, as if there were a GIL. Models only, as
+    /// are those that follow.
+    ObjectUnchecked,
+    /// The release of a buffer of a Python object is a load and a store.
+    ObjectLostRelease,
+    /// Who takes the parked objects does not look whether it was the one.
+    ObjectParkedTwice,
+    /// A callback's view of a slot is pinned after its end.
+    ObjectLatePin,
 }
 
 impl Bug {
@@ -98,6 +107,7 @@ impl Bug {
             Self::RcuWeakLeave | Self::RcuPlainCookie => false,
             Self::UnguardedSlot => cfg!(feature = "plant-unguarded-slot"),
             Self::StaleMarks => false,
+            Self::ObjectUnchecked | Self::ObjectLostRelease | Self::ObjectParkedTwice | Self::ObjectLatePin => false,
         };
         in_build || self.planted_by_test()
     }

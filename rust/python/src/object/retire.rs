@@ -9,7 +9,6 @@
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use haybarn::sync::Published;
 use haybarn::{Error, rcu};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -17,7 +16,7 @@ use pyo3::prelude::*;
 use super::layout::SlabObject;
 use crate::errors::{self, Kind};
 use crate::lifetimes::{inside, later};
-use crate::state::Retired;
+use crate::state::{Parked, Retired};
 
 /// `free_rcu` of an object, which the caller holds.
 pub(super) fn free_rcu(py: Python<'_>, object: &SlabObject) -> PyResult<()> {
@@ -98,10 +97,10 @@ pub(super) unsafe fn goes_late(py: Python<'_>, object: *mut ffi::PyObject) {
     }
 }
 
-/// The first parked wrapper's address; 0: none. Each holds a reference to itself.
-fn parked() -> &'static Published {
-    static PARKED: OnceLock<Published> = OnceLock::new();
-    PARKED.get_or_init(|| Published::new(0))
+/// Parked wrappers, by their addresses. Each holds a reference to itself.
+fn parked() -> &'static Parked {
+    static PARKED: OnceLock<Parked> = OnceLock::new();
+    PARKED.get_or_init(Parked::none)
 }
 
 /// Parks what this thread cannot hand over inside of a callback, until it is outside.
@@ -111,31 +110,21 @@ fn park_for_later(object: &SlabObject) {
     later::put_off(hand_over_parked);
 }
 
-/// Parks an object that is the caller's alone. Entries are only ever taken all at once, so that the list's head needs no tag.
+/// Parks an object that is the caller's alone.
 #[cold]
 fn park(object: &SlabObject) {
     let pointer = std::ptr::from_ref(object).cast_mut().cast::<ffi::PyObject>();
     // SAFETY: a wrapper is a Python object, which the caller holds; the list holds it from now on.
     unsafe { ffi::Py_INCREF(pointer) };
-    let address = pointer.expose_provenance() as u64;
-    loop {
-        let first = parked().read();
-        object.state.park(first);
-        if parked().publish_if(first, address).is_ok() {
-            return;
-        }
-    }
+    parked().push(&object.state, pointer.expose_provenance() as u64);
 }
 
 /// Hands over what is parked, if this thread may wait.
 pub(crate) fn hand_over_parked(py: Python<'_>) {
-    let mut next = parked().read();
-    if next == 0 || rcu::is_reading() || inside::anything() {
+    if parked().is_empty() || rcu::is_reading() || inside::anything() {
         return;
     }
-    while let Err(seen) = parked().publish_if(next, 0) {
-        next = seen;
-    }
+    let mut next = parked().take();
     while let Some(object) = NonNull::new(std::ptr::with_exposed_provenance_mut::<ffi::PyObject>(next as usize)) {
         // SAFETY: what is in the list is an instance, with a reference that is ours now.
         let (this, held) =
