@@ -169,6 +169,7 @@ impl At<'_> {
     fn take_from_full(&self, mut full: Sheaf, second: Option<Sheaf>, pair: Pair) -> Option<Found> {
         let node = self.home();
         let object = full.pop();
+        [Some(&full), second.as_ref()].into_iter().flatten().for_each(|full| full.set_origin(self.cache.shape, false));
         let new = Pair { main: full.cursor(), spare: second.as_ref().map_or(pair.spare, Sheaf::cursor) };
         // SAFETY: the sheaves are ours, and the pair was read from this CPU's slot.
         if object.is_some() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu(), pair, new) } {
@@ -204,6 +205,7 @@ impl At<'_> {
             self.put_in_barn(node, sheaf);
             return Ok(None);
         };
+        sheaf.set_origin(self.cache.shape, false);
         self.install(sheaf, node);
         Ok(Some((object, level)))
     }

@@ -84,19 +84,16 @@ impl At<'_> {
             }
             if shape.is_full(pair.main) {
                 if !self.is_nolock() {
-                    self.make_room(pair);
+                    if self.make_room(pair, object) {
+                        return self.hit_free();
+                    }
                 } else if !self.make_room_cheaply(pair) {
                     return false;
                 }
             }
             // SAFETY: as above.
             match unsafe { backend.push(slots, &[object], shape.mask()) } {
-                Ok(1) => {
-                    if cache.counts_hits {
-                        self.bump(Stat::FreeFastpath, 1);
-                    }
-                    return true;
-                }
+                Ok(1) => return self.hit_free(),
                 Ok(_) => self.go_to(backend.cpu()),
                 Err(_) => return false,
             }
@@ -107,39 +104,92 @@ impl At<'_> {
         false
     }
 
-    /// Changes a slot with a full main so that the next push finds room. A lost race is no harm: the next try looks again.
+    fn hit_free(&self) -> bool {
+        if self.cache.counts_hits {
+            self.bump(Stat::FreeFastpath, 1);
+        }
+        true
+    }
+
+    /// Changes a slot with a full main so that the next push finds room; true: the object is in it already. A lost race is no
+    /// harm: the next try looks again.
     #[unsafe(link_section = "haybarn_free_slow")]
-    fn make_room(&self, pair: Pair) {
+    fn make_room(&self, pair: Pair, object: *mut u8) -> bool {
         let (shape, node) = (self.cache.shape, self.home());
         let has_spare = !pair.spare.is_null();
         if has_spare && !shape.is_full(pair.spare) {
             // SAFETY: the pair was read from this CPU's slot.
             unsafe { self.swap_pair(pair, Pair { main: pair.spare, spare: pair.main }) };
-            return;
+            return false;
         }
-        if has_spare && self.cache.barn(node).full(self.cache.form()) >= self.cache.full_limit {
+        let room = self.cache.full_limit.saturating_sub(self.cache.barn(node).full(self.cache.form()));
+        if has_spare && room == 0 {
             self.bump(Stat::BarnPutFail, 1);
-            self.flush_spare(pair);
-            return;
+            return self.flush_spare(pair, object);
         }
-        match self.barn_empty(node).or_else(|| self.new_sheaf()) {
-            Some(empty) => self.install_empty(pair, empty),
-            None => self.flush_main(has_spare),
+        // SAFETY: main was a sheaf's cursor when the pair was read.
+        let empty = if has_spare && room > 1 && unsafe { Sheaf::is_filled_by_frees(pair.main, self.cache.shape) } {
+            match self.two_empty(node) {
+                [Some(first), Some(second)] => return self.install_two_empty(pair, [first, second], object),
+                [one, _] => one,
+            }
+        } else {
+            self.barn_empty(node)
+        };
+        match empty.or_else(|| self.new_sheaf()) {
+            Some(empty) => self.install_empty(pair, empty, Some(object)),
+            None => {
+                self.flush_main(has_spare);
+                false
+            }
         }
     }
 
-    /// Puts an empty sheaf in place of the full main, which becomes the spare, or goes to the barn where there is one.
+    /// Puts an empty sheaf, with the object if there is one, in place of the full main, which becomes the spare, or goes to the
+    /// barn where there is one. False: the slot had changed, and nothing was done.
     #[unsafe(link_section = "haybarn_free_slow")]
-    pub(super) fn install_empty(&self, pair: Pair, empty: Sheaf) {
+    pub(super) fn install_empty(&self, pair: Pair, mut empty: Sheaf, object: Option<*mut u8>) -> bool {
         let node = self.home();
         let has_spare = !pair.spare.is_null();
+        self.begin(&mut empty, object);
         let new = Pair { main: empty.cursor(), spare: if has_spare { pair.spare } else { pair.main } };
         // SAFETY: the sheaf is ours, the pair this CPU's.
         if !unsafe { self.swap_pair(pair, new) } {
+            empty.clear(self.cache.shape);
             self.put_in_barn(node, empty);
-        } else if has_spare {
+            return false;
+        }
+        if has_spare {
             self.bump(Stat::BarnPut, 1);
             self.put_in_barn(node, self.sheaf_at(pair.main));
+        }
+        true
+    }
+
+    /// Puts two empty sheaves, one of them with the object, in place of main and spare, which go to the barn full. Only where frees
+    /// have filled main: right after an allocation took two full sheaves, a free keeps one of them, so that neither goes to and fro.
+    #[unsafe(link_section = "haybarn_free_slow")]
+    fn install_two_empty(&self, pair: Pair, [mut main, mut spare]: [Sheaf; 2], object: *mut u8) -> bool {
+        let node = self.home();
+        self.begin(&mut main, Some(object));
+        self.begin(&mut spare, None);
+        // SAFETY: the sheaves are ours, the pair this CPU's.
+        if !unsafe { self.swap_pair(pair, Pair { main: main.cursor(), spare: spare.cursor() }) } {
+            main.clear(self.cache.shape);
+            self.put_two_empty(node, [main, spare]);
+            return false;
+        }
+        self.bump(Stat::BarnPut, 2);
+        self.put_two_full(node, [self.sheaf_at(pair.main), self.sheaf_at(pair.spare)]);
+        true
+    }
+
+    /// Readies an empty sheaf for a slot's frees, of which the object may be the first.
+    fn begin(&self, empty: &mut Sheaf, object: Option<*mut u8>) {
+        empty.set_origin(self.cache.shape, true);
+        if let Some(object) = object {
+            // SAFETY: an empty sheaf has room.
+            unsafe { empty.push(object) };
         }
     }
 
@@ -147,16 +197,16 @@ impl At<'_> {
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = "haybarn_flush")]
-    fn flush_spare(&self, pair: Pair) {
+    fn flush_spare(&self, pair: Pair, object: *mut u8) -> bool {
         let without = Pair { main: pair.main, spare: null_mut() };
         // SAFETY: the pair is this CPU's; the displaced spare is ours.
         if !unsafe { self.swap_pair(pair, without) } {
-            return;
+            return false;
         }
         let mut spare = self.sheaf_at(pair.spare);
         self.flush(&mut spare);
         // While it was flushed, another thread may have changed the slot: then the sheaf goes to the barn.
-        self.install_empty(without, spare);
+        self.install_empty(without, spare, Some(object))
     }
 
     /// No memory for an empty sheaf: makes room in main itself.

@@ -59,6 +59,7 @@ impl Links for At<'_> {
 }
 
 impl<'c> At<'c> {
+    #[inline]
     pub fn new(cache: &'c Cache) -> Self {
         Self::on(cache, cache.backend.cpu())
     }

@@ -61,6 +61,19 @@ impl Barn {
         [(got > 0).then_some(out[0]), (got > 1).then_some(out[1])]
     }
 
+    /// Puts two full sheaves, the first on top, by one swap; the limit is the caller's business.
+    pub fn put_two_full(&self, form: Form, links: &impl Links, sheaves: [Index; 2]) {
+        TaggedStack::chain(links, sheaves[0], sheaves[1]);
+        self.full.push_chain(form, links, sheaves[0], sheaves[1], 2);
+    }
+
+    /// Takes up to two empty sheaves, by one swap.
+    pub fn get_two_empty(&self, form: Form, links: &impl Links) -> [Option<Index>; 2] {
+        let mut out = [0; 2];
+        let got = self.empty.pop_batch(form, links, &mut out);
+        [(got > 0).then_some(out[0]), (got > 1).then_some(out[1])]
+    }
+
     /// Puts two empty sheaves away, by one swap.
     pub fn put_two_empty(&self, form: Form, links: &impl Links, sheaves: [Index; 2]) {
         TaggedStack::chain(links, sheaves[0], sheaves[1]);

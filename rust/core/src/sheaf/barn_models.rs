@@ -64,6 +64,14 @@ impl World {
         Some(sheaf)
     }
 
+    fn get_two_empty(&self) -> [Option<Index>; 2] {
+        let sheaves = self.barn.get_two_empty(FORM, self);
+        for sheaf in sheaves.into_iter().flatten() {
+            assert_eq!(self.levels[sheaf as usize].replace(4), 0, "a full sheaf among the empty ones");
+        }
+        sheaves
+    }
+
     fn check(&self, mut held: Vec<Index>) {
         held.extend(core::iter::from_fn(|| self.get_full()));
         held.extend(core::iter::from_fn(|| self.get_empty()));
@@ -111,10 +119,32 @@ fn frees(world: &World) -> Vec<Index> {
     vec![empty]
 }
 
+/// As [`frees`], of a sheaf from the barn, which is empty by then.
+fn frees_one(world: &World) -> Vec<Index> {
+    if let Some(empty) = world.get_empty() {
+        world.put(empty, 4);
+    }
+    vec![]
+}
+
 /// A shrink: all full ones out, and back as empty.
 fn empties(world: &World) -> Vec<Index> {
     let full: Vec<_> = core::iter::from_fn(|| world.get_full()).take(2).collect();
     full.iter().for_each(|&sheaf| world.put(sheaf, 0));
+    vec![]
+}
+
+/// Sheaf 3 comes to the barn empty, then frees that filled main and spare bring two full ones and take two empty ones.
+fn puts_and_frees_two(world: &World) -> Vec<Index> {
+    world.put(3, 0);
+    match world.get_two_empty() {
+        [Some(first), Some(second)] => {
+            [first, second].iter().for_each(|&sheaf| world.levels[sheaf as usize].set(4));
+            world.barn.put_two_full(FORM, world, [first, second]);
+        }
+        [Some(sheaf), None] => world.put(sheaf, 4),
+        _ => {}
+    }
     vec![]
 }
 
@@ -157,6 +187,8 @@ fn loom_barn_allocations_meet() {
 fn loom_barn_two_at_a_time() {
     model(None, [puts_and_allocates_two, allocates]);
     model(Some(3), [frees, allocates_two, allocates_two]);
+    model(None, [puts_and_frees_two, allocates]);
+    model(Some(3), [puts_and_frees_two, allocates_two, frees_one]);
 }
 
 #[test]

@@ -29,7 +29,10 @@ fn full_and_empty_sheaves_are_two_stacks() {
         barn.put_full(form, &links, 1);
         barn.put_full(form, &links, 2);
         assert_eq!([(); 3].map(|()| barn.get_full(form, &links)), [Some(2), Some(1), None]);
-        assert_eq!([(); 2].map(|()| barn.get_empty(form, &links)), [Some(3), None]);
+        assert_eq!(barn.get_two_empty(form, &links), [Some(3), None]);
+        assert_eq!(barn.get_two_empty(form, &links), [None, None]);
+        barn.put_two_full(form, &links, [1, 2]);
+        assert_eq!((barn.full(form), barn.get_two_full(form, &links)), (2, [Some(1), Some(2)]));
     }
 }
 

@@ -9,6 +9,12 @@ const SAVED: usize = 1;
 /// Word of the header that says what a saved sheaf waits for.
 const DUE: usize = 2;
 
+/// Word of the header that says where a sheaf in a slot has its objects from. None of these waits for anything.
+const ORIGIN: usize = DUE;
+
+/// In [`ORIGIN`]: frees put them there, for the sheaf came empty into the slot.
+const FILLED_BY_FREES: u64 = 1;
+
 /// An owned sheaf: its cursor, so that it passes in a register. The cache knows its shape. It has no destructor: a sheaf goes
 /// to a slot, a barn or its pool, and the type system cannot say which.
 #[derive(Debug)]
@@ -23,9 +29,10 @@ impl Sheaf {
     /// The block is the caller's, and of the shape's size and alignment.
     pub unsafe fn in_block(block: *mut u64, shape: Shape) -> Self {
         let cursor = shape.empty(block);
-        // SAFETY: inside the block. The pool may have had it as a sheaf of another capacity, so the end mark is written anew.
+        // SAFETY: inside the block. The pool may have had it as a sheaf of another capacity, so the words are written anew.
         unsafe {
             *cursor = 0;
+            *block.add(ORIGIN) = 0;
             Self::from_cursor(cursor)
         }
     }
@@ -98,6 +105,22 @@ impl Sheaf {
     pub unsafe fn due(block: *mut u64) -> u64 {
         // SAFETY: as above.
         unsafe { *block.add(DUE) }
+    }
+
+    /// Marks a sheaf that is about to go to a slot: empty, for frees to fill, or with objects from elsewhere.
+    pub fn set_origin(&self, shape: Shape, filled_by_frees: bool) {
+        let origin = shape.base(self.cursor()).wrapping_add(ORIGIN);
+        // SAFETY: the sheaf is ours and the header part of its block; others may look meanwhile.
+        unsafe { origin.write_volatile(if filled_by_frees { FILLED_BY_FREES } else { 0 }) };
+    }
+
+    /// Whether frees alone brought what is under the cursor of a slot's sheaf: a guess about one that may have moved on.
+    ///
+    /// # Safety
+    /// The cursor is, or was, one of a sheaf.
+    pub unsafe fn is_filled_by_frees(cursor: *mut u64, shape: Shape) -> bool {
+        // SAFETY: the header is part of the block, whose memory stays.
+        unsafe { shape.base(cursor).wrapping_add(ORIGIN).read_volatile() == FILLED_BY_FREES }
     }
 
     pub fn cursor(&self) -> *mut u64 {

@@ -31,10 +31,17 @@ pub struct Numbers {
     pub min_partial: usize,
 }
 
+/// A sheaf, and whether it came empty into its slot, for frees to fill.
+#[derive(Default)]
+struct Sheaf {
+    objects: Vec<Object>,
+    came_empty: bool,
+}
+
 #[derive(Default)]
 struct Cpu {
-    main: Vec<Object>,
-    spare: Option<Vec<Object>>,
+    main: Sheaf,
+    spare: Option<Sheaf>,
 }
 
 #[derive(Default)]
@@ -102,35 +109,35 @@ impl Model {
 
     pub fn alloc(&mut self, cpu: usize) -> (Object, Level) {
         self.count(Stat::AllocFastpath, 1);
-        if let Some(object) = self.cpus[cpu].main.pop() {
+        if let Some(object) = self.cpus[cpu].main.objects.pop() {
             return (object, Level::Sheaf);
         }
         let here = &mut self.cpus[cpu];
-        if let Some(spare) = here.spare.as_mut().filter(|spare| !spare.is_empty()) {
+        if let Some(spare) = here.spare.as_mut().filter(|spare| !spare.objects.is_empty()) {
             std::mem::swap(&mut here.main, spare);
-            return (here.main.pop().unwrap(), Level::Sheaf);
+            return (here.main.objects.pop().unwrap(), Level::Sheaf);
         }
         let node = self.node_of(cpu);
         if let Some(full) = self.nodes[node].full.pop() {
             self.nodes[node].empty += 1;
-            self.cpus[cpu].main = full;
+            self.cpus[cpu].main = Sheaf { objects: full, came_empty: false };
             self.count(Stat::BarnGet, 1);
             if let Some(second) = self.nodes[node].full.pop() {
                 self.nodes[node].empty += usize::from(self.cpus[cpu].spare.is_some());
-                self.cpus[cpu].spare = Some(second);
+                self.cpus[cpu].spare = Some(Sheaf { objects: second, came_empty: false });
                 self.count(Stat::BarnGet, 1);
             }
-            return (self.cpus[cpu].main.pop().unwrap(), Level::Barn);
+            return (self.cpus[cpu].main.objects.pop().unwrap(), Level::Barn);
         }
         self.count(Stat::BarnGetFail, 1);
         if self.cpus[cpu].spare.take().is_none() {
             self.take_empty(node);
         }
-        let (sheaf, level) = self.refill(node);
+        let (objects, level) = self.refill(node);
         // Its spare was none or is the sheaf that was filled: the emptied main becomes the spare.
-        self.cpus[cpu].spare = Some(Vec::new());
-        self.cpus[cpu].main = sheaf;
-        (self.cpus[cpu].main.pop().unwrap(), level)
+        let here = &mut self.cpus[cpu];
+        here.spare = Some(std::mem::replace(&mut here.main, Sheaf { objects, came_empty: false }));
+        (here.main.objects.pop().unwrap(), level)
     }
 
     /// An empty sheaf of the barn, or a new one.
@@ -212,32 +219,41 @@ impl Model {
             return;
         }
         self.count(Stat::FreeFastpath, 1);
-        if self.cpus[cpu].main.len() == self.numbers.capacity {
+        if self.cpus[cpu].main.objects.len() == self.numbers.capacity {
             self.make_room(cpu, node);
         }
-        self.cpus[cpu].main.push(object);
+        self.cpus[cpu].main.objects.push(object);
     }
 
     /// Main is full: puts a sheaf with room in its place.
     fn make_room(&mut self, cpu: usize, node: usize) {
-        let (capacity, barn_full) = (self.numbers.capacity, self.numbers.barn_full());
+        let capacity = self.numbers.capacity;
+        let room = self.numbers.barn_full().saturating_sub(self.nodes[node].full.len());
         let here = &mut self.cpus[cpu];
+        let empty = Sheaf { objects: Vec::new(), came_empty: true };
         match &mut here.spare {
-            Some(spare) if spare.len() < capacity => std::mem::swap(&mut here.main, spare),
+            Some(spare) if spare.objects.len() < capacity => std::mem::swap(&mut here.main, spare),
             None => {
-                here.spare = Some(std::mem::take(&mut here.main));
+                here.spare = Some(std::mem::replace(&mut here.main, empty));
                 self.take_empty(node);
             }
-            Some(_) if self.nodes[node].full.len() >= barn_full => {
+            Some(_) if room == 0 => {
+                let spare = here.spare.take().unwrap();
+                here.spare = Some(std::mem::replace(&mut here.main, empty));
                 self.count(Stat::BarnPutFail, 1);
-                let spare = self.cpus[cpu].spare.take().unwrap();
-                self.flush(&spare);
-                let here = &mut self.cpus[cpu];
-                here.spare = Some(std::mem::take(&mut here.main));
+                self.flush(&spare.objects);
+            }
+            // Frees have filled main: both sheaves go, if the barn has as many empty ones.
+            Some(spare) if room > 1 && here.main.came_empty && self.nodes[node].empty > 1 => {
+                let spare = std::mem::replace(spare, Sheaf { objects: Vec::new(), came_empty: true });
+                let main = std::mem::replace(&mut here.main, empty);
+                self.nodes[node].full.extend([spare.objects, main.objects]);
+                self.nodes[node].empty -= 2;
+                self.count(Stat::BarnPut, 2);
             }
             Some(_) => {
-                let full = std::mem::take(&mut here.main);
-                self.nodes[node].full.push(full);
+                let full = std::mem::replace(&mut here.main, empty);
+                self.nodes[node].full.push(full.objects);
                 self.count(Stat::BarnPut, 1);
                 self.take_empty(node);
             }
