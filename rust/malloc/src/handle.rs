@@ -86,7 +86,9 @@ fn handles(arena: &'static Arena) -> Result<RawCache, Failure> {
         // SAFETY: what is published below.
         return Ok(unsafe { core::mem::transmute::<NonNull<()>, RawCache>(known) });
     }
-    let args = CacheArgs { align: 64, flags: SlabFlags::NO_MERGE, ..CacheArgs::default() };
+    // A cache that a program keeps for good is no leak of its.
+    let flags = SlabFlags::NO_MERGE | SlabFlags::NOLEAKTRACE;
+    let args = CacheArgs { align: 64, flags, ..CacheArgs::default() };
     let made = match CacheName::create(arena, NAME, size_of::<Dynamic>(), &args) {
         Ok(made) => made,
         // Another thread was quicker, which may have vanished in a fork before it could publish.

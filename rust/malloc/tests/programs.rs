@@ -119,6 +119,25 @@ fn four_nodes() {
     }
 }
 
+/// The objects that a program has forgotten are reported when it ends: its own, not the handles of its caches, and not by its child.
+#[test]
+fn what_is_left_at_exit() {
+    let program = build("leaks.c", Library::Shared);
+    let said = |leaks: &str, backend: &str, arguments: &[&str]| {
+        let done = run_with(&program, &[("HAYBARN_LEAKS", leaks), ("HAYBARN_BACKEND", backend)], arguments);
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stderr).expect("a text")
+    };
+    for backend in BACKENDS {
+        let text = said("1", backend, &[]);
+        let lines: Vec<_> = text.lines().map(|line| line.split(": 0x").next().unwrap_or("")).collect();
+        let expected = ["'left': 2", "'fixed': 1", "'kmalloc-8k': 1"];
+        assert_eq!(lines, expected.map(|leak| format!("haybarn: at exit: cache {leak} live object(s)")), "{text}");
+        assert_eq!((said("0", backend, &[]), said("", backend, &[])), (String::new(), String::new()));
+    }
+    assert_eq!(said("yes", "", &["HAYBARN_LEAKS = yes is not legal: 0 or 1"]), "");
+}
+
 #[test]
 fn threads() {
     passes("threads.c", "threads ok");
