@@ -7,9 +7,10 @@ mod support;
 use haybarn::sync::Counter;
 use haybarn::{AllocFlags, CacheArgs, CtorError, DtorMode, Hooks, RawCache, SlabFlags, set_virtual_cpu};
 use std::cell::Cell;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::signals::*;
 use support::*;
 
 const CACHES: usize = 5;
@@ -23,16 +24,6 @@ thread_local! {
 static HANDLED: Counter = Counter::new();
 static GOT: Counter = Counter::new();
 static FAULTS: Counter = Counter::new();
-
-fn stamp(object: NonNull<u8>, value: u64) {
-    // SAFETY: the caller's object; its second word, since the first is the constructor's or a reader's.
-    unsafe { object.cast::<u64>().add(1).write_volatile(value) };
-}
-
-fn stamp_of(object: NonNull<u8>) -> u64 {
-    // SAFETY: as above.
-    unsafe { object.cast::<u64>().add(1).read_volatile() }
-}
 
 extern "C" fn handler(_: libc::c_int) {
     let Some(caches) = MINE.get() else { return };
@@ -89,8 +80,7 @@ impl Hooks for Outside {
 fn hammer(caches: [RawCache; CACHES], stop: &Counter, id: &Counter) {
     MINE.set(Some(caches));
     set_virtual_cpu(Some(0));
-    // SAFETY: says who this thread is.
-    id.set(unsafe { libc::pthread_self() } as u64);
+    introduce(id);
     let (mut held, mut n) = (Vec::with_capacity(300), 0);
     while stop.get() == 0 {
         for cache in caches {
@@ -113,13 +103,7 @@ fn hammer(caches: [RawCache; CACHES], stop: &Counter, id: &Counter) {
 
 #[test]
 fn a_handler_allocates_and_frees_inside_everything() {
-    // SAFETY: a zeroed `sigaction` is one without flags and with an empty mask; the handler calls what is made for handlers.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_RESTART;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, null_mut()), 0);
-    }
+    handle(libc::SIGUSR1, handler);
     for arena in every_arena() {
         let hooks = || CacheArgs { hooks: Some(Arc::new(Outside)), ..CacheArgs::default() };
         let of = |name: &str, args| create(arena, name, 64, &args);
@@ -133,14 +117,10 @@ fn a_handler_allocates_and_frees_inside_everything() {
         let (stop, id, before, got) = (Counter::new(), Counter::new(), HANDLED.get(), GOT.get());
         std::thread::scope(|scope| {
             scope.spawn(|| hammer(caches, &stop, &id));
-            while id.get() == 0 {
-                std::thread::yield_now();
-            }
             let end = Instant::now() + Duration::from_secs(20);
             // At first there are no pages yet that a handler may take.
             while (HANDLED.get() < before + 300 || GOT.get() < got + 100) && Instant::now() < end {
-                // SAFETY: the thread lives: its scope is not over.
-                assert_eq!(unsafe { libc::pthread_kill(id.get() as libc::pthread_t, libc::SIGUSR1) }, 0);
+                send(&id, libc::SIGUSR1);
                 std::thread::yield_now();
             }
             stop.add(1);

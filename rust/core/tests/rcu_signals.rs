@@ -4,8 +4,8 @@ mod support;
 
 use haybarn::rcu;
 use haybarn::sync::{Counter, Published};
-use std::ptr::null_mut;
 use std::thread;
+use support::signals::*;
 
 static HANDLED: Counter = Counter::new();
 static FAULTS: Counter = Counter::new();
@@ -22,26 +22,15 @@ extern "C" fn reads(_: libc::c_int) {
     HANDLED.add(1);
 }
 
-fn handle(signal: libc::c_int) {
-    // SAFETY: a zeroed `sigaction` is one without flags and with an empty mask; the handler calls what is allowed there.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = reads as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_RESTART;
-        assert_eq!(libc::sigaction(signal, &raw const action, null_mut()), 0);
-    }
-}
-
 #[test]
 fn handlers_read_in_the_middle_of_everything() {
-    handle(libc::SIGUSR1);
+    handle(libc::SIGUSR1, reads);
     let stop = Published::new(0);
     let rounds = Counter::new();
-    let target = Published::new(0);
+    let target = Counter::new();
     thread::scope(|scope| {
         scope.spawn(|| {
-            // SAFETY: says who this thread is.
-            target.publish(unsafe { libc::pthread_self() } as u64);
+            introduce(&target);
             while stop.read() == 0 {
                 let outer = rcu::read_lock();
                 let inner = rcu::read_lock();
@@ -51,14 +40,9 @@ fn handlers_read_in_the_middle_of_everything() {
                 FAULTS.add(u64::from(rcu::is_reading()));
                 rounds.add(1);
             }
-            target.publish(0);
         });
-        while target.read() == 0 {
-            thread::yield_now();
-        }
         for _ in 0..3000 {
-            // SAFETY: the thread lives until `stop`.
-            unsafe { libc::pthread_kill(target.read() as libc::pthread_t, libc::SIGUSR1) };
+            send(&target, libc::SIGUSR1);
             // Nothing of it is left behind that a period would wait for.
             rcu::synchronize().unwrap();
         }

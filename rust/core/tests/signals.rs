@@ -6,9 +6,10 @@ mod support;
 use haybarn::sync::Counter;
 use haybarn::{Arena, CacheArgs, RawCache, set_virtual_cpu};
 use std::cell::Cell;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::null_mut;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use support::signals::*;
 use support::*;
 
 thread_local! {
@@ -22,16 +23,6 @@ static HANDLED: Counter = Counter::new();
 static FAULTS: Counter = Counter::new();
 static STOPPED: Counter = Counter::new();
 static GO_ON: Counter = Counter::new();
-
-fn stamp(object: NonNull<u8>, value: u64) {
-    // SAFETY: the caller's object, 64 bytes.
-    unsafe { object.cast::<u64>().write_volatile(value) };
-}
-
-fn read(object: NonNull<u8>) -> u64 {
-    // SAFETY: as above.
-    unsafe { object.cast::<u64>().read_volatile() }
-}
 
 /// Allocates and frees inside whatever was interrupted. A handler must not panic: faults are counted.
 extern "C" fn allocates(_: libc::c_int) {
@@ -53,7 +44,7 @@ extern "C" fn allocates(_: libc::c_int) {
     }
     for (n, object) in objects.into_iter().enumerate().rev() {
         let Some(object) = object else { continue };
-        FAULTS.add(u64::from(read(object) != !(n as u64)));
+        FAULTS.add(u64::from(stamp_of(object) != !(n as u64)));
         // SAFETY: ours.
         unsafe { cache.free(object) };
     }
@@ -70,22 +61,11 @@ extern "C" fn stops(_: libc::c_int) {
     }
 }
 
-fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: a zeroed `sigaction` is one without flags and with an empty mask; the handlers call what is allowed there.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_RESTART;
-        assert_eq!(libc::sigaction(signal, &raw const action, null_mut()), 0);
-    }
-}
-
 /// Allocates and frees until `stop`; every object keeps its stamp.
 fn hammer(cache: RawCache, stop: &Counter, id: &Counter) {
     CACHE.set(Some(cache));
     set_virtual_cpu(Some(0));
-    // SAFETY: says who this thread is.
-    id.set(unsafe { libc::pthread_self() } as u64);
+    introduce(id);
     let mut held = Vec::with_capacity(300);
     let mut n = 0;
     while stop.get() == 0 {
@@ -96,21 +76,12 @@ fn hammer(cache: RawCache, stop: &Counter, id: &Counter) {
             held.push((object, n));
         }
         for (object, stamped) in held.drain(..) {
-            assert_eq!(read(object), stamped, "the handler got an object that is in use");
+            assert_eq!(stamp_of(object), stamped, "the handler got an object that is in use");
             give(cache, [object]);
         }
         give_bulk(cache, &take_bulk(cache, 90).unwrap());
     }
     CACHE.set(None);
-}
-
-/// Sends a signal to a thread that `hammer` runs on.
-fn send(id: &Counter, signal: libc::c_int) {
-    while id.get() == 0 {
-        std::thread::yield_now();
-    }
-    // SAFETY: the thread lives: its scope is not over.
-    assert_eq!(unsafe { libc::pthread_kill(id.get() as libc::pthread_t, signal) }, 0);
 }
 
 fn capacities(arena: &'static Arena) -> [RawCache; 2] {

@@ -9,6 +9,7 @@ use haybarn::{CacheArgs, RawCache, SlabFlags, Stat, rcu, service, set_virtual_cp
 use std::cell::{Cell, RefCell};
 use std::ptr::{NonNull, null_mut};
 use std::time::{Duration, Instant};
+use support::signals::handle;
 use support::*;
 
 thread_local! {
@@ -114,13 +115,7 @@ fn frees_in_handlers_kill_slabs_while_the_service_is_locked() {
         assert_eq!(libc::pthread_atfork(Some(forking), None, None), 0);
         libc::alarm(300);
     }
-    // SAFETY: a zeroed `sigaction` is one without flags and with an empty mask; the handler calls what is allowed there.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = kills_slabs as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_RESTART;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, null_mut()), 0);
-    }
+    handle(libc::SIGUSR1, kills_slabs);
     for arena in every_arena() {
         let args = CacheArgs { flags: SlabFlags::TYPESAFE_BY_RCU, sheaf_capacity: 2, ..CacheArgs::default() };
         let cache = create(arena, "signals-typesafe", 4096, &args);

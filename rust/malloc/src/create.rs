@@ -20,9 +20,7 @@ pub unsafe extern "C" fn __kmem_cache_create_args(
     flags: slab_flags_t,
 ) -> *mut kmem_cache {
     let made = guard(null_mut(), || {
-        // SAFETY: the caller's word, here and below.
-        let args = unsafe { args.as_ref() }.unwrap_or(&kmem_cache_args::NONE);
-        // SAFETY: as above.
+        // SAFETY: the caller's word.
         handle::create(&unsafe { Wanted::new(name, size, args, flags) }?)
     });
     if made.is_null() && flags & SLAB_PANIC != 0 {

@@ -25,12 +25,8 @@ pub unsafe extern "C" fn __kmem_cache_setup_args(
     args: *const kmem_cache_args,
     flags: slab_flags_t,
 ) -> c_int {
-    let done = status(|| {
-        // SAFETY: the caller's word, here and below.
-        let args = unsafe { args.as_ref() }.unwrap_or(&kmem_cache_args::NONE);
-        // SAFETY: as above.
-        unsafe { handle::setup(s, &Wanted::new(name, size, args, flags)?) }
-    });
+    // SAFETY: the caller's word.
+    let done = status(|| unsafe { handle::setup(s, &Wanted::new(name, size, args, flags)?) });
     if done != 0 && flags & SLAB_PANIC != 0 {
         panic_now("SLAB_PANIC");
     }

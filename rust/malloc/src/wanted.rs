@@ -72,18 +72,20 @@ impl<'a> Wanted<'a> {
     /// EINVAL for a name that is NULL or no UTF-8, for two constructors, for a destructor without one.
     ///
     /// # Safety
-    /// `name` is null or a text.
+    /// `name` is null or a text, `args` null or such a struct.
     pub unsafe fn new(
         name: *const c_char,
         size: c_uint,
-        args: &kmem_cache_args,
+        args: *const kmem_cache_args,
         flags: slab_flags_t,
     ) -> Result<Self, Failure> {
+        // SAFETY: the caller's word, here and below.
+        let args = unsafe { args.as_ref() }.unwrap_or(&kmem_cache_args::NONE);
         let bad = |why| Failure::Is(libc::EINVAL, why);
         if name.is_null() {
             return Err(bad("a cache's name is NULL"));
         }
-        // SAFETY: the caller's word.
+        // SAFETY: as above.
         let name = unsafe { CStr::from_ptr(name) }.to_str().map_err(|_| bad("a cache's name is not UTF-8"))?;
         let has_ctor = args.ctor.is_some() || args.try_ctor.is_some();
         if args.ctor.is_some() && args.try_ctor.is_some() {

@@ -7,6 +7,7 @@ pub mod counting;
 pub mod late;
 pub mod later;
 pub mod process;
+pub mod signals;
 
 use haybarn::{
     AllocFlags, Arena, ArenaConfig, BackendKind, CacheArgs, CacheStats, Error, FailSwitch, Form, RawCache, SlabFlags,
