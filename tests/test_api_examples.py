@@ -18,6 +18,8 @@ EXAMPLES = {
     "python_kmalloc.py": "890 bytes in 1024, appended to 100 times and moved 10 times",
     "python_prefilled.py": "12 words added, 6 refused as a whole, none added in part",
     "python_merging.py": "without requests the slabs are those of replies",
+    "python_nodes.py": "4 nodes: fake (HAYBARN_FAKE_NODES)",
+    "python_leaks.py": "5 sessions are live, allocated at python_leaks.py:14",
     "python_usercopy.py": "the header is as it was: serial 7, checksum 0xc0ffee",
     "python_out_of_memory.py": "allocation 6 fails: posted, 5 objects live, 0 failures",
 }
