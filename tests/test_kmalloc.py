@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -271,14 +270,6 @@ def test_the_whole_file_holds_on_the_other_backends(backend):
     assert done.returncode == 0, done.stdout + done.stderr
     told = [sys.executable, "-c", "import haybarn; haybarn.kmalloc(9); print(haybarn.info()['backend'])"]
     assert subprocess.run(told, env=environment, capture_output=True, text=True, timeout=60).stdout == f"{backend}\n"
-
-
-def test_the_example_of_the_page_runs(root):
-    code = re.findall(r"```python\n(.*?)```", (root / "docs" / "kmalloc.md").read_text(), re.DOTALL)
-    assert code
-    for block in code:
-        done = subprocess.run([sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, timeout=60)
-        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_size_classes_are_in_the_tree_and_in_slabinfo():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 import pytest
 
@@ -112,8 +111,3 @@ def test_a_sheaf_that_the_fork_found_in_use_is_lost_to_the_child():
     assert codes == [0]
     assert len(sheaves.pop()) >= 500
     cache.destroy()
-
-
-def test_the_page_s_example_runs(root):
-    (text,) = re.findall(r"^```python\n(.*?)^```", (root / "docs" / "prefill.md").read_text(), re.MULTILINE | re.DOTALL)
-    exec(compile(text, "docs/prefill.md", "exec"), {})

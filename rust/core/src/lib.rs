@@ -78,37 +78,22 @@ pub use slab::{
 pub use stats::Stat;
 pub use sync::Form;
 
-/// The README's Rust example is a test.
+/// The Rust examples of the README and the pages are tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-/// So is that of the page on RCU.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/rcu.md")]
-struct Rcu;
-
-/// So is that of the page on prefilled sheaves.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/prefill.md")]
-struct PrefilledSheaves;
-
-/// So is that of the page on failures on demand.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/fault-injection.md")]
-struct FaultInjection;
-
-/// So is that of the page on preallocated caches.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/preallocated.md")]
-struct Preallocated;
-
-/// So is that of the page on kmalloc.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/kmalloc.md")]
-struct Kmalloc;
-
-/// So is that of the page on signal handlers.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/nolock.md")]
-struct Nolock;
+mod documents {
+    macro_rules! pages {
+        ($($name:ident $page:literal)*) => { $(#[doc = include_str!(concat!("../../../", $page))] struct $name;)* };
+    }
+    pages! {
+        Readme "README.md"
+        CtorDtor "docs/ctor-dtor.md"
+        FaultInjection "docs/fault-injection.md"
+        FreeRcu "docs/free-rcu.md"
+        Kmalloc "docs/kmalloc.md"
+        Nolock "docs/nolock.md"
+        Preallocated "docs/preallocated.md"
+        Prefill "docs/prefill.md"
+        Rcu "docs/rcu.md"
+        Typesafe "docs/typesafe.md"
+    }
+}
