@@ -4,7 +4,9 @@
 
 use super::attributes::{Named, Stays};
 use crate::os;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(shuttle)]
+use std::sync::TryLockError;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Ids are 16 bits in the page map; 0 is none.
 const MAX_ID: u16 = u16::MAX;
@@ -103,6 +105,53 @@ impl Registry {
 }
 
 /// A panic in between leaves a registry whole: every change of it is one push or one removal.
+#[cfg(not(shuttle))]
 pub(super) fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
-    registry.lock().unwrap_or_else(PoisonError::into_inner)
+    registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The same where the scheduler has to know who waits: all threads of a schedule are one to the system.
+#[cfg(shuttle)]
+pub(super) fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    crate::sync::step();
+    loop {
+        match registry.try_lock() {
+            Ok(registry) => return registry,
+            Err(TryLockError::Poisoned(registry)) => return registry.into_inner(),
+            Err(TryLockError::WouldBlock) => os::yield_now(),
+        }
+    }
+}
+
+#[cfg(all(test, shuttle))]
+impl Registry {
+    /// What holds whenever the lock is free; says how many storages there are.
+    pub fn audit(&self) -> usize {
+        for name in &self.names {
+            let of = self.caches.iter().find(|entry| entry.slots == name.slots);
+            let of = of.expect("a name is on a dead storage");
+            assert!(name.is_living(), "a name that has ended is listed");
+            let visible = self.names_of(name.slots).filter(|name| !name.hidden).count();
+            assert!(!of.is_dying() || visible == 1, "a name joined a storage that is being ended");
+        }
+        for entry in &self.caches {
+            let named = self.names_of(entry.slots).any(|name| !name.hidden);
+            assert!(named, "a storage without a name: it leaks");
+            assert!(!self.free_ids.contains(&entry.id), "a living storage's id is free: it was ended before");
+        }
+        let different = |free: &mut dyn Iterator<Item = usize>| {
+            let all: Vec<_> = free.collect();
+            all.iter().collect::<std::collections::HashSet<_>>().len() == all.len()
+        };
+        assert!(different(&mut self.free_ids.iter().map(|&id| id.into())), "a storage was ended twice");
+        assert!(different(&mut self.free_blocks.iter().copied()), "a storage was ended twice");
+        self.caches.len()
+    }
+
+    /// What holds when all names have ended.
+    pub fn audit_empty(&self) {
+        assert_eq!((self.audit(), self.names.len()), (0, 0), "a name or a storage leaks");
+        assert_eq!(self.free_ids.len(), usize::from(self.last_id), "an id leaks");
+        assert_eq!(self.free_blocks.len(), self.free_ids.len(), "a block leaks");
+    }
 }

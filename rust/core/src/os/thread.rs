@@ -16,7 +16,7 @@ pub(crate) fn yield_now() {
     #[cfg(not(shuttle))]
     std::thread::yield_now();
     #[cfg(shuttle)]
-    shuttle::thread::yield_now();
+    crate::sync::yield_to_others();
 }
 
 /// Bytes of a page of the system's.

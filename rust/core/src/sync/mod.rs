@@ -25,4 +25,6 @@ pub(crate) use roles::{Gong, TryFlag};
 pub(crate) use setup::{Phase, Refused, SetupWord};
 #[cfg(all(test, shuttle, not(loom)))]
 pub(crate) use shim::scheduled;
+#[cfg(all(shuttle, not(loom)))]
+pub(crate) use shim::{step, yield_to_others};
 pub(crate) use stack::{Index, Link, Links, TaggedStack};

@@ -17,6 +17,8 @@ pub(crate) use core::sync::atomic::{AtomicU64, fence};
 pub(crate) use stepped::scheduled;
 #[cfg(all(shuttle, not(loom)))]
 pub(crate) use stepped::{AtomicU64, fence};
+#[cfg(all(shuttle, not(loom)))]
+pub(crate) use stepped::{step, yield_to_others};
 
 #[cfg(all(shuttle, not(loom)))]
 mod stepped {
@@ -42,10 +44,20 @@ mod stepped {
         body();
     }
 
-    fn step() {
+    /// A place to switch.
+    pub fn step() {
         if SCHEDULED.get() {
             // A switch and nothing else. `yield_now` would ask to be put behind the others, at every step.
             shuttle::thread::sleep(core::time::Duration::ZERO);
+        }
+    }
+
+    /// For who waits for another thread.
+    pub fn yield_to_others() {
+        if SCHEDULED.get() {
+            shuttle::thread::yield_now();
+        } else {
+            std::thread::yield_now();
         }
     }
 
