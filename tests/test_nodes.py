@@ -123,3 +123,23 @@ def test_a_variable_that_is_no_number_of_nodes(value):
 def test_info_says_which_nodes():
     assert haybarn.info()["nodes"] >= 1
     assert haybarn.info()["nodes_why"]
+
+
+@pytest.mark.parametrize("backend", ["rseq", "locked"])
+def test_one_thread_stays_one_and_shrinks_for_itself(backend):
+    body = """
+        import os, haybarn
+        cache = haybarn.KmemCache("alone", 256, flags=haybarn.SlabFlags.NO_MERGE)
+        for obj in cache.alloc_bulk(500): obj.free()
+        others = [haybarn.KmemCache(f"other-{n}", 64 + 8 * n) for n in range(5)]
+        assert cache.stats()["in_sheaves"] > 0
+        cache.shrink()
+        stats = cache.stats()
+        assert (stats["in_sheaves"], stats["slabs"]) == (0, 0), stats
+        del others
+        print(len(os.listdir("/proc/self/task")))
+    """
+    done = run(body, None, backend)
+    if "not available" in done.stderr or "Unavailable" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr

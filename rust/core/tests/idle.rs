@@ -139,6 +139,12 @@ fn child_sleeps() {
     let cache = create(arena, "asleep", 128, &counted());
     use_cpu(cache);
     assert!(!haybarn::service::is_running(), "one thread stays one thread");
+    // There the program says itself when it needs a cache less.
+    let in_cpus = || cache.stats().nodes.iter().map(|node| node.in_cpus).sum::<u64>();
+    assert!(in_cpus() > 0);
+    let _released = cache.shrink();
+    assert_eq!(in_cpus(), 0);
+    use_cpu(cache);
     std::thread::spawn(move || use_cpu(cache)).join().unwrap();
     wait_until_drained(cache);
     assert!(haybarn::service::is_running());

@@ -19,7 +19,7 @@ use super::slabs::At;
 use super::undertaker;
 use crate::os;
 use crate::service::{self, Task};
-use crate::sync::Counter;
+use crate::sync::{Bug, Counter};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -84,13 +84,13 @@ impl Task for Idle {
 }
 
 /// Drains the CPUs that are as the last look found them; whether objects are left in any.
-fn look(cache: &Cache) -> bool {
+pub(super) fn look(cache: &Cache) -> bool {
     let at = At::new(cache);
     let mut some_left = false;
     for cpu in cache.cpus() {
         let now = at.fingerprint(cpu);
         let seen = cache.seen(cpu);
-        if now != 0 && now == seen.get() {
+        if now != 0 && (now == seen.get() || Bug::HastyLook.planted()) {
             at.drain(cpu);
             seen.set(0);
         } else {

@@ -123,6 +123,8 @@ pub use typesafe::{Handle, TypesafeBox, TypesafeCache};
 #[cfg(all(test, shuttle))]
 mod construct_models;
 #[cfg(all(test, shuttle))]
+mod idle_models;
+#[cfg(all(test, shuttle))]
 mod join_models;
 #[cfg(all(test, shuttle))]
 mod park_models;

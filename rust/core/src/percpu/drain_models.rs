@@ -63,6 +63,8 @@ struct State {
     pair: Pair,
     /// Which thread's sequence may commit.
     running: Option<usize>,
+    /// Sequences that committed.
+    commits: u32,
     flag: Flag,
     intent: Pair,
     sheaves: [[u32; CAPACITY]; 4],
@@ -136,6 +138,7 @@ impl Cpu {
                 let undisturbed = state.running == Some(me);
                 if undisturbed {
                     commit(state, found);
+                    state.commits += 1;
                 }
                 undisturbed
             });
@@ -299,6 +302,7 @@ fn start(main: usize, spare: usize) -> State {
     State {
         pair: Pair { main: at(0, main), spare: at(1, spare) },
         running: None,
+        commits: 0,
         flag: Flag::Free,
         intent: Pair::STOPPED,
         sheaves: [[1, 2], [3, 4], [5, 6], [0, 0]],
@@ -334,5 +338,7 @@ fn model<const N: usize>(preemptions: Option<usize>, wrong: Wrong, (main, spare)
 
 #[path = "drain_cases_models.rs"]
 mod cases;
+#[path = "idle_models.rs"]
+mod idle;
 #[path = "park_models.rs"]
 mod park;

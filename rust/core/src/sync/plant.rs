@@ -70,6 +70,8 @@ pub enum Bug {
     EndsTwice,
     /// The end of a name gives up where another joined between its two halves. Models only.
     HalfEnd,
+    /// A look for idle CPUs drains one whatever it did since the look before. Models only.
+    HastyLook,
     /// Who asks for an object of a node's memory gets what the sheaf has, and a free takes every object for its own node's.
     StrayNode,
     /// A step of a Python object's state is stored over whatever that has become meanwhile, as if there were a GIL. Models only, as
@@ -110,7 +112,7 @@ impl Bug {
             Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
             Self::RcuWeakLeave | Self::RcuPlainCookie => false,
             Self::UnguardedSlot => cfg!(feature = "plant-unguarded-slot"),
-            Self::StaleMarks | Self::EndsTwice | Self::HalfEnd => false,
+            Self::StaleMarks | Self::EndsTwice | Self::HalfEnd | Self::HastyLook => false,
             Self::ObjectUnchecked | Self::ObjectLostRelease | Self::ObjectParkedTwice | Self::ObjectLatePin => false,
         };
         in_build || self.planted_by_test()
