@@ -49,12 +49,26 @@ fn an_honest_allocator_passes_every_scenario() {
     }
 }
 
+/// With one thread it is the first that is seen. Of two, one may be letting go of the object while the other gets it again, a word
+/// of bits after the other: then what is seen first is a consequence.
 #[test]
 fn an_object_handed_out_twice_is_seen() {
-    for scenario in ["churn", "remote", "burst", "shrink-under-load"] {
-        caught(Fault::HandsOutTwice, scenario, 2, Kind::HandedOutTwice);
+    for (fault, scenario) in [
+        (Fault::HandsOutTwice, "churn"),
+        (Fault::HandsOutTwice, "remote"),
+        (Fault::HandsOutTwice, "burst"),
+        (Fault::HandsOutTwice, "shrink-under-load"),
+        (Fault::BulkRepeatsItself, "bulk"),
+    ] {
+        handed_out_twice(fault, scenario, 2);
     }
-    caught(Fault::BulkRepeatsItself, "bulk", 2, Kind::HandedOutTwice);
+}
+
+fn handed_out_twice(fault: Fault, scenario: &str, threads: u32) {
+    caught(fault, scenario, 1, Kind::HandedOutTwice);
+    let report = run(fault, scenario, threads);
+    let named = format!("{scenario}: {}: cache ", Kind::HandedOutTwice.name());
+    assert!(report.examples.iter().any(|example| example.starts_with(&named)), "{fault:?}: {:?}", report.examples);
 }
 
 #[test]
@@ -73,8 +87,8 @@ fn a_storage_that_breaks_its_promises_is_seen() {
 
 #[test]
 fn memory_by_size_that_is_not_as_asked_for_is_seen() {
+    handed_out_twice(Fault::HandsOutTwice, "kmalloc", 4);
     for (fault, kind) in [
-        (Fault::HandsOutTwice, Kind::HandedOutTwice),
         (Fault::Misaligns, Kind::Misaligned),
         (Fault::DoesNotZero, Kind::NotZeroed),
         (Fault::Refuses, Kind::Refused),

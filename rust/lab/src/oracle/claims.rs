@@ -90,7 +90,8 @@ impl Claims {
             if held != 0 {
                 self.undo(address, bytes, word, before);
                 let first = word + held.trailing_zeros() as usize * GRAIN;
-                let here = self.bits(address).load() & begins(address, address / WORD * WORD) != 0;
+                // As this word was: by now the holder may have let go. What begins at the address is in the first word.
+                let here = before & begins(address, word) != 0;
                 return Err(Taken { first, an_object_begins_here: here });
             }
         }
