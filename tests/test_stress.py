@@ -225,11 +225,27 @@ def test_the_same_seed_does_the_same_on_one_virtual_thread() -> None:
 def test_the_table_names_counters_that_exist() -> None:
     for name, row in stress.scenarios().items():
         assert row["about"], name
-        for column in (*BACKENDS, "races"):
+        for column in (*BACKENDS, "among", "races"):
             assert set(row[column]) <= set(stress.COUNTERS), name
         for backend in BACKENDS:
             assert {"refill", "new_slab"} <= set(row[backend]), name
     assert stress.scenarios()["shrink-under-load"]["races"] == ["cas_fail", "drain_retry"]
+    assert {name: row["among"] for name, row in stress.scenarios().items() if row["among"]} == {
+        "kmalloc": ["freed_elsewhere"]
+    }
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_short_run_of_kmalloc_fills_barns_and_frees_elsewhere(backend: str) -> None:
+    report = stress.campaign(["kmalloc"], threads=2, seconds=0.3, seed=3, backend=available(backend))
+    assert stress.passed(report), report
+    counters = report["scenarios"]["kmalloc"]["counters"]
+    assert counters["flush"] > 0
+    assert counters["freed_elsewhere"] > 0
+    # Alone nobody frees what another took, and nothing is missing.
+    report = stress.campaign(["kmalloc"], threads=1, seconds=0.3, seed=3, backend=available(backend))
+    assert stress.passed(report), report
+    assert report["scenarios"]["kmalloc"]["counters"]["freed_elsewhere"] == 0
 
 
 def test_the_documentation_has_the_same_table(root: Path) -> None:

@@ -31,6 +31,7 @@ PLANTED = {
     "plant-setup-one-look": ("--scenario", "prealloc"),
     "plant-stray-node": ("--scenario", "nodes"),
     "plant-join-dying": ("--scenario", "merge"),
+    "plant-bulk-by-first": ("--scenario", "kmalloc"),
     # One thread: nobody but its own signal handler comes in between.
     "plant-unguarded-slot": ("--scenario", "nolock", "--threads", "1"),
 }

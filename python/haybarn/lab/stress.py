@@ -33,7 +33,7 @@ COUNTERS = (
 
 
 def scenarios() -> dict[str, dict[str, Any]]:
-    """The table of scenarios: name -> "about", and the counters that it must move by backend and as "races"."""
+    """The table of scenarios: name -> "about", and the counters to move by backend, "among" threads, as "races"."""
     return _core.stress_scenarios()
 
 

@@ -115,7 +115,8 @@ impl StressRun {
     }
 }
 
-/// The table of scenarios: name -> what it does, and by backend the counters that it must move; `races` only in long campaigns.
+/// The table of scenarios: name -> what it does, and by backend the counters that it must move; `among` with
+/// two threads or more, `races` only in long campaigns.
 #[pyfunction]
 fn stress_scenarios(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let names = |counters: &[Counter]| counters.iter().map(|counter| counter.name()).collect::<Vec<_>>();
@@ -126,6 +127,7 @@ fn stress_scenarios(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         for backend in ["rseq", "locked", "virtual"] {
             row.set_item(backend, names(scenario.needs.on(backend)))?;
         }
+        row.set_item("among", names(scenario.needs.among))?;
         row.set_item("races", names(scenario.needs.races))?;
         row.set_item("sampled", names(scenario.needs.sampled))?;
         table.set_item(scenario.name, row)?;

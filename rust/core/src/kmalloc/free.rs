@@ -5,6 +5,7 @@ use super::classes::ZERO_SIZE_PTR;
 use crate::cache::{Arena, Found, RawCache};
 use crate::error::Error;
 use crate::pages::PAGE_SIZE;
+use crate::sync::Bug;
 use core::ptr::NonNull;
 
 /// Whether there is memory behind the pointer: null and [`ZERO_SIZE_PTR`] have none.
@@ -160,7 +161,8 @@ pub unsafe fn kfree_bulk(arena: &'static Arena, objects: &mut [*mut u8]) {
         if let Some(cache) = cache {
             for at in 1..rest.len() {
                 // SAFETY: as above.
-                if unsafe { cache_of(arena, rest[at]) } == Some(cache) {
+                let other = unsafe { cache_of(arena, rest[at]) };
+                if other == Some(cache) || (Bug::BulkByFirst.planted() && other.is_some()) {
                     rest.swap(same, at);
                     same += 1;
                 }

@@ -70,6 +70,8 @@ pub enum Bug {
     EndsTwice,
     /// The end of a name gives up where another joined between its two halves. Models only.
     HalfEnd,
+    /// A mixed bulk of kmalloc's goes to the class of its first object.
+    BulkByFirst,
     /// A look for idle CPUs drains one whatever it did since the look before. Models only.
     HastyLook,
     /// Who asks for an object of a node's memory gets what the sheaf has, and a free takes every object for its own node's.
@@ -108,6 +110,7 @@ impl Bug {
             Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
             Self::SetupOneLook => cfg!(feature = "plant-setup-one-look"),
             Self::JoinDying => cfg!(feature = "plant-join-dying"),
+            Self::BulkByFirst => cfg!(feature = "plant-bulk-by-first"),
             Self::StrayNode => cfg!(feature = "plant-stray-node"),
             Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
             Self::RcuWeakLeave | Self::RcuPlainCookie => false,

@@ -19,7 +19,8 @@ use std::time::Duration;
 pub const SCENARIO: Scenario = Scenario {
     name: "kmalloc",
     about: "memory of 0 bytes to 8 MiB, resized and given back by other threads, against a model",
-    needs: Needs::everywhere(&[Refill, BarnGet, NewSlab, ZeroSize, Large, Huge, Stayed, Moved], &[Flush, Elsewhere]),
+    needs: Needs::everywhere(&[Refill, BarnGet, Flush, NewSlab, ZeroSize, Large, Huge, Stayed, Moved], &[])
+        .among_threads(&[Elsewhere]),
     prepare: |setup: &Setup<'_>| {
         let heap = setup.field.heap("kmalloc").map_err(|why| why.to_string())?;
         let heap = Mutex::new(Some(Arc::new(heap)));
@@ -33,6 +34,8 @@ const DEPTH: usize = 512;
 /// Blocks that a thread keeps, at most; of them larger than a class: few, for they are many pages.
 const MOST: usize = 600;
 const MOST_LARGE: usize = 4;
+/// Objects of the largest class: more than sheaves and barn keep.
+const CROWD: usize = 80;
 
 const COUNTED: [Counter; 6] = [ZeroSize, Large, Huge, Stayed, Moved, Elsewhere];
 
@@ -49,7 +52,15 @@ impl Work for Kmalloc {
         let heap = self.heap.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(heap) = heap else { return };
         let mut hand = Hand { kmalloc: self, heap: &**heap, worker, live: Vec::new() };
+        // What chance brings about now and then comes once for sure, however short the run is.
+        hand.crowd();
+        if hand.worker.index == 0 {
+            hand.take(Source::Fallback, LARGEST_RUN + 1);
+        }
         while hand.worker.go_on() {
+            if hand.worker.rng.one_in(1024) {
+                hand.crowd();
+            }
             match hand.worker.rng.below(16) {
                 0..6 => hand.take_some(),
                 6..9 => hand.resize_some(),
@@ -62,10 +73,15 @@ impl Work for Kmalloc {
                 hand.worker.hop();
             }
         }
+        // The first half is for those who are still at work.
+        let left = hand.live.len();
         while hand.worker.clean()
             && let Some(block) = hand.live.pop()
         {
-            hand.give(block);
+            let passed = if hand.live.len() * 2 < left { self.post.push(block) } else { Err(block) };
+            if let Err(block) = passed {
+                hand.give(block);
+            }
         }
     }
 
@@ -175,20 +191,34 @@ impl Hand<'_, '_> {
                 _ => Source::Classes,
             };
             let size = self.size(if source == Source::Fallback { 2 * LARGEST_RUN } else { LARGEST_RUN });
-            let zero = self.worker.rng.one_in(8);
-            self.worker.count(1);
-            let Some(memory) = self.heap.alloc(source, size, zero) else {
-                self.refused(size);
-                continue;
-            };
-            let block = self.hold(memory, size, source == Source::Fallback);
-            if let Some(mut block) = block {
-                if zero {
-                    self.zeroes(&block, 0);
-                }
-                block.clean = zero;
-                self.keep(block);
+            self.take(source, size);
+        }
+    }
+
+    fn take(&mut self, source: Source, size: usize) {
+        let zero = self.worker.rng.one_in(8);
+        self.worker.count(1);
+        let Some(memory) = self.heap.alloc(source, size, zero) else { return self.refused(size) };
+        if let Some(mut block) = self.hold(memory, size, source == Source::Fallback) {
+            if zero {
+                self.zeroes(&block, 0);
             }
+            block.clean = zero;
+            self.keep(block);
+        }
+    }
+
+    /// So many of one class, all given back again, that the frees find sheaves and barn full.
+    fn crowd(&mut self) {
+        let before = self.live.len();
+        for _ in 0..CROWD {
+            self.take(Source::Classes, LARGEST_CLASS);
+        }
+        while self.live.len() > before
+            && self.worker.clean()
+            && let Some(block) = self.live.pop()
+        {
+            self.give(block);
         }
     }
 

@@ -12,6 +12,8 @@ pub struct Needs {
     pub locked: &'static [Counter],
     /// On the `virtual` backend.
     pub virtual_cpus: &'static [Counter],
+    /// With at least two threads.
+    pub among: &'static [Counter],
     /// On `rseq` and `locked` with at least two threads, and only in long campaigns: races that chance has to bring about.
     pub races: &'static [Counter],
     /// Counted by looking now and then, so a run must last for them to move: see [`Needs::LOOKS`] and [`Needs::OFTEN`].
@@ -22,7 +24,13 @@ impl Needs {
     /// The same counters on every backend, and these races.
     #[must_use]
     pub const fn everywhere(counters: &'static [Counter], races: &'static [Counter]) -> Self {
-        Self { rseq: counters, locked: counters, virtual_cpus: counters, races, sampled: &[] }
+        Self { rseq: counters, locked: counters, virtual_cpus: counters, among: &[], races, sampled: &[] }
+    }
+
+    /// The same, with counters that threads move together.
+    #[must_use]
+    pub const fn among_threads(self, among: &'static [Counter]) -> Self {
+        Self { among, ..self }
     }
 
     /// In a run of this many seconds each sampled counter must be above zero.
@@ -47,11 +55,19 @@ impl Needs {
         }
     }
 
-    /// The needed counters that are zero, or for sampled ones too low, after a run of so many seconds.
+    /// The needed counters that are zero, or for sampled ones too low, after a run of so many threads and seconds.
     #[must_use]
-    pub fn missing(&self, backend: &str, long_campaign: bool, seconds: f64, counters: &Counters) -> Vec<Counter> {
+    pub fn missing(
+        &self,
+        backend: &str,
+        threads: u32,
+        long_campaign: bool,
+        seconds: f64,
+        counters: &Counters,
+    ) -> Vec<Counter> {
         let races = if long_campaign && matches!(backend, "rseq" | "locked") { self.races } else { &[] };
-        let needed = self.on(backend).iter().chain(races);
+        let among = if threads > 1 && !self.on(backend).is_empty() { self.among } else { &[] };
+        let needed = self.on(backend).iter().chain(among).chain(races);
         let mut missing: Vec<_> = needed.copied().filter(|counter| counters.get(*counter) == 0).collect();
         if seconds >= Self::LOOKS && !self.on(backend).is_empty() {
             let least = if long_campaign { Self::OFTEN } else { 0 };

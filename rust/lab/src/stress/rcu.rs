@@ -21,6 +21,7 @@ pub const SCENARIO: Scenario = Scenario {
         rseq: &[Refill, NewSlab, RcuSheaf, RcuDone],
         locked: &[Refill, NewSlab, RcuSheaf, RcuDone],
         virtual_cpus: &[Refill, NewSlab, RcuSheaf, RcuDone],
+        among: &[],
         races: &[CasFail, DrainRetry],
         sampled: &[],
     },

@@ -21,6 +21,7 @@ pub const SCENARIO: Scenario = Scenario {
         rseq: &[Refill, BarnGet, BarnPut, NewSlab],
         locked: &[Refill, BarnGet, BarnPut, NewSlab],
         virtual_cpus: &[Refill, NewSlab, FreedSlab],
+        among: &[],
         races: &[CasFail, Flush],
         sampled: &[],
     },

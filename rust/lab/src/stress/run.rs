@@ -154,7 +154,9 @@ impl Run {
         let backend = self.field.backend();
         // Needs are for runs that last; one that was told to stop before its time need not have come that far.
         let cut_short = self.limits.ops.is_some() || self.stopped.load();
-        let missing = if cut_short { Vec::new() } else { self.scenario.needs.missing(backend, long, asked, &counters) };
+        let needs = &self.scenario.needs;
+        let missing =
+            if cut_short { Vec::new() } else { needs.missing(backend, self.limits.threads, long, asked, &counters) };
         let mut missing: Vec<_> = missing.iter().map(|counter| counter.name()).collect();
         if !cut_short && self.limits.inject >= SURE && faults == 0 {
             missing.push("faults");

@@ -17,6 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
         rseq: &[Refill, NewSlab, Drain],
         locked: &[Refill, NewSlab, Drain],
         virtual_cpus: &[Refill, NewSlab, Drain],
+        among: &[],
         races: &[CasFail, DrainRetry],
         sampled: &[],
     },
