@@ -164,6 +164,30 @@ def test_a_name_among_others_names_its_own_if_it_tracks_and_else_says_whose_they
     plain.destroy()
 
 
+def test_objects_of_kmalloc_are_tracked_where_the_environment_asks() -> None:
+    program = """
+import haybarn
+held = [haybarn.kmalloc(n) for n in (0, 100, 100, 20_000)]
+held.append(haybarn.krealloc(haybarn.kmalloc(8), 8))
+moved = haybarn.krealloc(haybarn.kmalloc(
+    20), 900)
+sites = {leak["cache"]: [one["site"] for one in leak["objects"]] for leak in haybarn.leaks()}
+assert sites == {"kmalloc-128": ["<string>:3"] * 2, "kmalloc-8": ["<string>:4"], "kmalloc-1k": ["<string>:5"]}, sites
+held.pop(1).free()
+del held[1]
+assert "kmalloc-128" not in str(haybarn.leaks())
+moved = None
+again = haybarn.kmalloc(900)
+(leak,) = [leak for leak in haybarn.leaks() if leak["cache"] == "kmalloc-1k"]
+assert [one["site"] for one in leak["objects"]] == ["<string>:13"], leak
+"""
+    done = run(program, HAYBARN_TRACK="1", HAYBARN_LEAKS="1")
+    assert done.returncode == 0, done.stderr
+    assert "of 'kmalloc-1k', allocated at <string>:13" in done.stderr
+    done = run("import haybarn\nhaybarn.kmalloc(9)", HAYBARN_TRACK="perhaps")
+    assert "BadArgumentError: HAYBARN_TRACK = perhaps is not legal: 0 or 1" in done.stderr
+
+
 def test_objects_of_kmalloc_are_listed_by_class() -> None:
     kept = haybarn.kmalloc(3000)
     leak = leak_of("kmalloc-4k")

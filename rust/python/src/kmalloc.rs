@@ -18,6 +18,7 @@ use pyo3::types::PyTuple;
 use crate::args::Args;
 use crate::errors::{self, Kind};
 use crate::gate::{Does, Gate, Here};
+use crate::sites::{self, Site, Sites};
 use crate::state::{Refusal, State};
 
 /// Memory of kmalloc(n): a writable buffer of exactly n bytes; ksize() says how many the allocator has set aside for it.
@@ -44,6 +45,18 @@ fn count(class: Option<u8>, does: Does) {
     }
 }
 
+/// Where the live objects were allocated, if `HAYBARN_TRACK` asked for that at the import.
+static SITES: LazyLock<Result<Option<Sites>, Error>> = LazyLock::new(|| Ok(sites::wanted()?.then(Sites::default)));
+
+fn sites() -> Option<&'static Sites> {
+    SITES.as_ref().ok()?.as_ref()
+}
+
+/// Where a live object was allocated, if that is remembered.
+pub(crate) fn site_of(py: Python<'_>, address: usize) -> Site {
+    sites()?.of(py, address)?
+}
+
 /// Objects of a size class that Python took so far, and gave back.
 pub(crate) fn tally(class: usize) -> (u64, u64) {
     CLASSES[class].tally()
@@ -63,7 +76,13 @@ impl KmallocObject {
         if !request(Point::Wrapper, size_of::<Self>()) {
             return Err(out_of_memory(py, n));
         }
+        // Before the allocation: it may run Python code.
+        let wanted = SITES.as_ref().map_err(|error| errors::from_core(py, error.clone()))?;
+        let site = wanted.as_ref().map(|_| sites::here(py));
         let address = core::kmalloc(arena, n, flags).ok_or_else(|| no_memory(py, n))?;
+        if let (Some(sites), Some(site), 1..) = (wanted, site, n) {
+            sites.note(py, &site, std::iter::once(address.as_ptr().addr()));
+        }
         let class = core::SIZES.binary_search(&core::kmalloc_size_roundup(n)).ok().map(|class| class as u8);
         count(class, Does::Alloc);
         let made =
@@ -86,6 +105,10 @@ impl KmallocObject {
     /// The state says that it is the caller's alone, and will not say so again.
     unsafe fn give_back(&self) {
         count(self.class, Does::Free);
+        if let Some(sites) = sites() {
+            // Whoever frees is attached: a call of Python's, or the end of the object.
+            Python::attach(|py| sites.forget(py, self.address.0));
+        }
         // SAFETY: the caller's promise.
         unsafe { core::kfree(self.arena, self.pointer()) };
     }
@@ -307,6 +330,7 @@ fn bytes(py: Python<'_>, n: &Bound<'_, PyAny>) -> PyResult<usize> {
 /// Adds the class and the functions to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     LazyLock::force(&CLASSES);
+    LazyLock::force(&SITES);
     module.add_class::<KmallocObject>()?;
     module.add_function(wrap_pyfunction!(kmalloc, module)?)?;
     module.add_function(wrap_pyfunction!(ksize, module)?)?;

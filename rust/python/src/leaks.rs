@@ -10,8 +10,8 @@ use pyo3::types::{PyDict, PyList};
 use crate::cache::KmemCache;
 use crate::cache_view::CacheView;
 use crate::errors::{self, Named};
-use crate::registry;
 use crate::sites::{Site, Sites};
+use crate::{kmalloc, registry};
 
 /// Live objects that an error or a report names.
 const SAMPLE: usize = 64;
@@ -23,7 +23,7 @@ const FEW: usize = 4;
 /// Caches that share their slabs are one entry: `cache` (the primary's name), `aliases` (the others'), `live`, `prefilled`, `names`
 /// (live objects by name, as Python counts them), and `objects`: the first 64 live ones, dicts of `address`, `index` (in the slab),
 /// `cache` (whose it is; None where several that do not track share the slabs) and `site` ("file:line" of the allocation
-/// in a cache with track=True, else None). Caches with NOLEAKTRACE are left out.
+/// in a cache with track=True, and by kmalloc where HAYBARN_TRACK=1 was set at the import, else None). Caches with NOLEAKTRACE are left out.
 ///
 /// Exact while no other thread uses the caches. Thread-safe. As the kernel's kmemleak and __kmem_cache_shutdown().
 #[pyfunction]
@@ -54,6 +54,11 @@ fn origin<'a>(
     caches: &[&'a KmemCache],
     object: &LiveObject,
 ) -> (Option<&'a str>, Site) {
+    if caches.is_empty()
+        && let site @ Some(_) = kmalloc::site_of(py, object.address)
+    {
+        return (Some(leak.cache.as_str()), site);
+    }
     let tracked = |cache: &&'a KmemCache| Some((cache.name.as_str(), cache.guarded.sites()?.of(py, object.address)?));
     match caches.iter().find_map(tracked) {
         Some((name, site)) => (Some(name), site),
