@@ -96,7 +96,7 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def planted(session: nox.Session) -> None:
-    """Bugs planted in the core, one build each: stress has to catch every one; arguments name the features to try."""
+    """Bugs planted in the core, awake one at a time: stress has to catch every one; arguments name those to try."""
     session.run("python3", "tools/planted.py", *session.posargs, env={"CARGO_TARGET_DIR": str(TARGET)}, external=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import planted
 
-# A build of the core and some tries of ten seconds, on a machine that may be busy.
+# A build of the core, one for all, and some tries of ten seconds, on a machine that may be busy.
 pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("cargo") is None, reason="needs cargo to build the core with a bug"),
@@ -46,21 +46,28 @@ def test_rcu_without_a_bug_passes_as_long_a_run() -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("backend", ["locked", "virtual"])
 def test_reuse_while_listed_is_caught_without_rseq_too(backend: str) -> None:
-    program = planted.build("plant-reuse-listed")
+    program = planted.build()
     arguments = ("--scenario", "burst", "--backend", backend)
-    assert any(planted.caught(program, arguments, seed) for seed in planted.SEEDS)
+    assert any(planted.caught(program, "plant-reuse-listed", arguments, seed) for seed in planted.SEEDS)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("backend", ["locked", "virtual"])
 def test_a_slot_without_its_flag_is_caught_by_handlers_alone(backend: str) -> None:
-    program = planted.build("plant-unguarded-slot")
+    program = planted.build()
     arguments = ("--scenario", "nolock", "--threads", "1", "--backend", backend)
-    assert any(planted.caught(program, arguments, seed) for seed in planted.SEEDS)
+    assert any(planted.caught(program, "plant-unguarded-slot", arguments, seed) for seed in planted.SEEDS)
 
 
 @pytest.mark.campaign
 def test_a_missing_membarrier_needs_rseq_to_show() -> None:
     # The control: on a backend without restartable sequences the same build is right, so what catches it is not noise.
-    program = planted.build("plant-no-membarrier")
-    assert planted.caught(program, ("--scenario", "shrink-under-load", "--backend", "locked"), 1) is None
+    arguments = ("--scenario", "shrink-under-load", "--backend", "locked")
+    assert planted.caught(planted.build(), "plant-no-membarrier", arguments, 1) is None
+
+
+def test_a_build_whose_bugs_sleep_is_right() -> None:
+    # The control of all of them: what is caught is the bug, and not what the build does differently.
+    program = planted.build()
+    assert planted.caught(program, "", ("--scenario", "burst"), 1) is None
+    assert planted.caught(program, "plant-nothing", ("--scenario", "merge"), 1) is None

@@ -1,7 +1,8 @@
 #![forbid(unsafe_code)]
 //! Bugs planted on purpose, one row each, so that models and stress runs can be seen to catch them.
 //!
-//! A cargo feature plants a bug in a whole build, which is for stress runs and for threads on real hardware. Under a model
+//! A cargo feature plants a bug in a whole build, which is for stress runs and for threads on real hardware; a build with
+//! `plant-by-name` has the one whose feature `HAYBARN_PLANT` names, so that one build serves for all. Under a model
 //! checker a test plants one for itself, so that the same run which shows the models clean shows them failing where they
 //! should. In every other build [`Bug::planted`] is a constant.
 
@@ -87,38 +88,50 @@ pub enum Bug {
     ObjectLatePin,
 }
 
+/// The feature of a bug, and whether the build has it.
+macro_rules! feature {
+    ($name:literal) => {
+        Some(($name, cfg!(feature = $name)))
+    };
+}
+
 impl Bug {
     /// Whether the bug is there.
     #[inline(always)]
     pub fn planted(self) -> bool {
-        let in_build = match self {
-            Self::NoTag => cfg!(feature = "plant-no-tag"),
-            Self::WeakRelease => cfg!(feature = "plant-weak-release"),
-            Self::WeakAcquire | Self::WeakGive | Self::DeafSleeper | Self::DeafLeaver => false,
-            Self::ReuseListed => cfg!(feature = "plant-reuse-listed"),
-            Self::RecycleByFirst => cfg!(feature = "plant-recycle-by-first"),
-            Self::NoGracePeriod => cfg!(feature = "plant-no-grace-period"),
-            Self::DestructUnowned => cfg!(feature = "plant-destruct-unowned"),
-            Self::NoMembarrier => cfg!(feature = "plant-no-membarrier"),
-            Self::RcuNoMembarrier => cfg!(feature = "plant-rcu-no-membarrier"),
-            Self::RcuHiddenReader => cfg!(feature = "plant-rcu-hidden-reader"),
-            Self::RcuNoScan => cfg!(feature = "plant-rcu-no-scan"),
-            Self::RcuEarlyEnd => cfg!(feature = "plant-rcu-early-end"),
-            Self::RcuHastyBarrier => cfg!(feature = "plant-rcu-hasty-barrier"),
-            Self::UnwonSpare => cfg!(feature = "plant-unwon-spare"),
-            Self::LookUnpinned => cfg!(feature = "plant-look-unpinned"),
-            Self::EarlyReclaim => cfg!(feature = "plant-early-reclaim"),
-            Self::SetupOneLook => cfg!(feature = "plant-setup-one-look"),
-            Self::JoinDying => cfg!(feature = "plant-join-dying"),
-            Self::BulkByFirst => cfg!(feature = "plant-bulk-by-first"),
-            Self::StrayNode => cfg!(feature = "plant-stray-node"),
-            Self::RcuWeakEnter | Self::RcuCrowdOnce | Self::RcuNoFence | Self::RcuLateReader => false,
-            Self::RcuWeakLeave | Self::RcuPlainCookie => false,
-            Self::UnguardedSlot => cfg!(feature = "plant-unguarded-slot"),
-            Self::StaleMarks | Self::EndsTwice | Self::HalfEnd | Self::HastyLook => false,
-            Self::ObjectUnchecked | Self::ObjectLostRelease | Self::ObjectParkedTwice | Self::ObjectLatePin => false,
+        let in_build = match self.feature() {
+            Some((name, on)) => on || (cfg!(feature = "plant-by-name") && by_name::is(name)),
+            None => false,
         };
         in_build || self.planted_by_test()
+    }
+
+    /// `None`: only models plant it.
+    #[inline(always)]
+    const fn feature(self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::NoTag => feature!("plant-no-tag"),
+            Self::WeakRelease => feature!("plant-weak-release"),
+            Self::ReuseListed => feature!("plant-reuse-listed"),
+            Self::RecycleByFirst => feature!("plant-recycle-by-first"),
+            Self::NoGracePeriod => feature!("plant-no-grace-period"),
+            Self::DestructUnowned => feature!("plant-destruct-unowned"),
+            Self::NoMembarrier => feature!("plant-no-membarrier"),
+            Self::RcuNoMembarrier => feature!("plant-rcu-no-membarrier"),
+            Self::RcuHiddenReader => feature!("plant-rcu-hidden-reader"),
+            Self::RcuNoScan => feature!("plant-rcu-no-scan"),
+            Self::RcuEarlyEnd => feature!("plant-rcu-early-end"),
+            Self::RcuHastyBarrier => feature!("plant-rcu-hasty-barrier"),
+            Self::UnwonSpare => feature!("plant-unwon-spare"),
+            Self::LookUnpinned => feature!("plant-look-unpinned"),
+            Self::EarlyReclaim => feature!("plant-early-reclaim"),
+            Self::SetupOneLook => feature!("plant-setup-one-look"),
+            Self::JoinDying => feature!("plant-join-dying"),
+            Self::BulkByFirst => feature!("plant-bulk-by-first"),
+            Self::StrayNode => feature!("plant-stray-node"),
+            Self::UnguardedSlot => feature!("plant-unguarded-slot"),
+            _ => None,
+        }
     }
 
     #[cfg(not(all(test, any(loom, shuttle))))]
@@ -154,5 +167,16 @@ mod by_test {
 
     thread_local! {
         pub static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+}
+
+/// Which bug a build with `plant-by-name` has.
+mod by_name {
+    use std::sync::OnceLock;
+
+    #[cold]
+    pub fn is(name: &str) -> bool {
+        static NAMED: OnceLock<Option<String>> = OnceLock::new();
+        NAMED.get_or_init(|| std::env::var("HAYBARN_PLANT").ok()).as_deref() == Some(name)
     }
 }
