@@ -190,6 +190,16 @@ def test_garbage_that_a_buffer_looks_into_goes_without_its_destructors(retired, 
     assert ended()
 
 
+def test_without_a_destructor_there_is_nothing_to_say(payload, raised):
+    names = {"payload": payload, "seen": [], "more": {}}
+    exec(SEEN_THROUGH.replace(", dtor=dtor", "") + "view = memoryview(obj)", names)
+    del names
+    collect()
+    assert raised == []
+    assert payload.living() == 0
+    assert ended()
+
+
 @pytest.mark.parametrize("flags", [haybarn.SlabFlags.NO_MERGE, haybarn.SlabFlags.TYPESAFE_BY_RCU])
 def test_garbage_with_something_pending_ends_with_its_destructors(flags, payload, raised):
     names, seen, slots = module(payload, "cache.alloc().free_rcu()", flags=flags)

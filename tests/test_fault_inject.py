@@ -302,8 +302,10 @@ def test_bad_values_name_the_argument_and_its_range(fail, arguments, text):
     "arguments", [{"probability": "1"}, {"interval": 1.5}, {"times": "2"}, {"space": None}, {"this_thread": 1}]
 )
 def test_wrong_types(arguments):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError) as caught:
         fail_page_alloc(**arguments)
+    (name,) = arguments
+    assert name in " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
     with pytest.raises(TypeError):
         fail_slab("a cache")
 

@@ -94,8 +94,13 @@ impl Args<'_, '_> {
     pub(crate) fn probability(&self, value: &Given<'_>) -> PyResult<f64> {
         let Some(value) = &value.0 else { return Ok(1.0) };
         value.extract::<f64>().map_err(|error| {
-            let is_huge = error.is_instance_of::<PyOverflowError>(self.py);
-            if is_huge { self.bad("probability", "a huge number", "0 to 1") } else { error }
+            if error.is_instance_of::<PyOverflowError>(self.py) {
+                self.bad("probability", "a huge number", "0 to 1")
+            } else if error.is_instance_of::<PyTypeError>(self.py) {
+                self.wrong_type("probability", "a number", value)
+            } else {
+                error
+            }
         })
     }
 

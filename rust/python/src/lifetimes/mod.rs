@@ -48,7 +48,7 @@ pub(crate) struct Lifetimes {
     dead: Published,
     /// 1 once the cache was garbage together with live objects.
     outlived: Published,
-    /// 1 once its callbacks may have been taken apart by the garbage collector.
+    /// 1 once its destructor may have been taken apart by the garbage collector.
     abandoned: Published,
 }
 
@@ -126,13 +126,13 @@ impl Lifetimes {
         self.outlived.publish(1);
     }
 
-    /// An object is freed although its finalizer could not. If the cache too was garbage, its callbacks may be in pieces by now, and
-    /// are not called any more. True for the first who says so.
+    /// An object is freed although its finalizer could not. If the cache too was garbage, its destructor may be in pieces by now, and
+    /// is not called any more. True for the first who says so.
     pub(crate) fn abandon(&self) -> bool {
-        self.outlived.read() != 0 && self.abandoned.publish_if(0, 1).is_ok()
+        self.dtor.is_some() && self.outlived.read() != 0 && self.abandoned.publish_if(0, 1).is_ok()
     }
 
-    /// Whether its callbacks are not called any more.
+    /// Whether its destructor is not called any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.read() != 0
     }
