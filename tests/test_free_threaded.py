@@ -209,3 +209,32 @@ def test_closing_races_with_alloc_and_free(in_threads):
 
         in_threads(body)
         assert "closing" not in haybarn.caches()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_child_has_payloads_whoever_waited_for_them_at_the_fork():
+    stopped = threading.Event()
+    cache = KmemCache("payloads-at-fork", 64, ctor=lambda _: [1], dtor=lambda _: None)
+
+    def churn():
+        while not stopped.is_set():
+            cache.alloc().payload[0] += 1
+            cache.shrink()
+
+    threads = [threading.Thread(target=churn) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(100):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(30)
+                cache.shrink()
+                alive = type(cache.alloc().payload) is list
+                os._exit(0 if alive else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+    cache.destroy()

@@ -360,11 +360,11 @@ impl Guarded {
     }
 
     /// In the child of a fork: forgets the threads that are not there any more.
-    pub(crate) fn reset_after_fork(&self) {
+    pub(crate) fn reset_after_fork(&self, py: Python<'_>) {
         let destroyer = self.identity().is_some_and(|cache| inside::is_alone(cache));
         self.gate.reset_after_fork(inside::stays, destroyer);
         if let Some(lifetimes) = &self.lifetimes {
-            lifetimes.reset_after_fork();
+            lifetimes.reset_after_fork(py);
         }
     }
 

@@ -29,6 +29,7 @@ mod sites;
 mod state;
 mod storage;
 mod sysfs;
+mod table;
 mod turn;
 
 use pyo3::prelude::*;

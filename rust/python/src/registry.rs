@@ -1,5 +1,4 @@
 //! The caches that Python made, by number of creation, weakly held.
-#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 
@@ -10,17 +9,17 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::cache::{KmemCache, Sharing};
+use crate::table::Table;
 use crate::{kmalloc as classes, object, rcu};
 
-/// A Python dict, because the interpreter keeps those whole across threads and `fork`.
-static CACHES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+static CACHES: PyOnceLock<Table> = PyOnceLock::new();
 /// Entries at which the dead ones are looked for.
 static FORGET_AT: PyOnceLock<Published> = PyOnceLock::new();
 const FEW: u64 = 64;
 static SERIALS: PyOnceLock<Published> = PyOnceLock::new();
 
-fn table(py: Python<'_>) -> &Bound<'_, PyDict> {
-    CACHES.get_or_init(py, || PyDict::new(py).unbind()).bind(py)
+fn table(py: Python<'_>) -> Bound<'_, PyDict> {
+    CACHES.get_or_init(py, || Table::new(py)).dict().bind(py).clone()
 }
 
 /// A number that no other cache has.
@@ -34,7 +33,7 @@ pub(crate) fn add(cache: &Bound<'_, KmemCache>) -> PyResult<()> {
     let table = table(py);
     table.set_item(cache.get().guarded.serial(), PyWeakrefReference::new(cache.as_any())?)?;
     if table.len() as u64 >= FORGET_AT.get_or_init(py, || Published::new(FEW)).read() {
-        forget(py, table)?;
+        forget(py, &table)?;
     }
     Ok(())
 }
@@ -113,8 +112,12 @@ pub(crate) fn sharing_of(py: Python<'_>, name: &CacheName, own: (u64, u64)) -> P
 #[pyfunction]
 fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
     object::reset_after_fork(py);
+    if let Some(caches) = CACHES.get(py) {
+        // SAFETY: a fork leaves one thread, and whoever uses the dict here has a reference of its own.
+        unsafe { caches.renew(py) };
+    }
     for cache in living(py)? {
-        cache.get().guarded.reset_after_fork();
+        cache.get().guarded.reset_after_fork(py);
     }
     rcu::after_fork_in_child();
     Ok(())

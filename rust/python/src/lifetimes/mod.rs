@@ -160,8 +160,10 @@ impl Lifetimes {
     }
 
     /// In the child of a fork: only this thread's callbacks run.
-    pub(crate) fn reset_after_fork(&self) {
+    pub(crate) fn reset_after_fork(&self, py: Python<'_>) {
         self.running.publish(inside::callbacks(&self.identity));
+        // SAFETY: a fork leaves one thread, and came from no call of the payloads'.
+        unsafe { self.payloads.reset_after_fork(py) };
     }
 
     /// What the cache refers to, for the garbage collector.

@@ -7,10 +7,11 @@ use std::ptr::NonNull;
 use haybarn::sync::Published;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+
+use crate::table::Table;
 
 pub(crate) struct Payloads {
-    by_number: Py<PyDict>,
+    by_number: Table,
     last: Published,
     /// Bytes from an object to its word.
     word_at: usize,
@@ -20,7 +21,16 @@ impl Payloads {
     /// For objects of `object_size` bytes, whose private bytes follow at the next multiple of 8.
     pub(crate) fn new(py: Python<'_>, object_size: usize) -> Self {
         let word_at = object_size.next_multiple_of(align_of::<Published>());
-        Self { by_number: PyDict::new(py).unbind(), last: Published::new(0), word_at }
+        Self { by_number: Table::new(py), last: Published::new(0), word_at }
+    }
+
+    /// In the child of a fork.
+    ///
+    /// # Safety
+    /// No other thread is there, and this one is in no call of this type.
+    pub(crate) unsafe fn reset_after_fork(&self, py: Python<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.by_number.renew(py) };
     }
 
     /// # Safety
@@ -48,7 +58,7 @@ impl Payloads {
             return Ok(());
         }
         let number = self.last.take(1) + 1;
-        self.by_number.bind(payload.py()).set_item(number, payload)?;
+        self.by_number.dict().bind(payload.py()).set_item(number, payload)?;
         // SAFETY: the caller's promise.
         unsafe { self.word(object) }.publish(number);
         Ok(())
@@ -62,7 +72,7 @@ impl Payloads {
         // SAFETY: the caller's promise.
         match unsafe { self.word(object) }.read() {
             0 => Ok(None),
-            number => self.by_number.bind(py).get_item(number),
+            number => self.by_number.dict().bind(py).get_item(number),
         }
     }
 
@@ -78,7 +88,7 @@ impl Payloads {
         }
         // SAFETY: as above.
         unsafe { self.clear(object) };
-        let by_number = self.by_number.bind(py);
+        let by_number = self.by_number.dict().bind(py);
         let payload = by_number.get_item(number)?;
         // The collector shows the dict to whoever asks, and it may have been emptied.
         if payload.is_some() {
@@ -88,6 +98,6 @@ impl Payloads {
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.by_number)
+        visit.call(self.by_number.dict())
     }
 }
