@@ -4,7 +4,9 @@ mod support;
 
 use haybarn::{CacheArgs, DtorMode, RawCache, SlabFlags, Stat};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use support::counting::Counting;
+use support::late::two_caches;
 use support::*;
 
 /// Dead slabs of a node after which frees give no more up.
@@ -34,6 +36,41 @@ fn inline_nothing_waits_after_an_operation() {
         assert!(cache.stats().get(Stat::FreeSlab) > 0);
         end(cache);
         assert_eq!(hooks.alive(), 0);
+    }
+}
+
+/// The service thread, which walks over all caches when it is woken for one, leaves the dead of others to their threads.
+#[test]
+fn inline_runs_on_the_thread_that_freed() {
+    for arena in every_arena() {
+        let (hooks, first, other) = two_caches(arena);
+        let me = std::thread::current().id();
+        let elsewhere = Arc::new(AtomicU64::new(0));
+        let count = elsewhere.clone();
+        hooks.on_destruct(move |_| {
+            count.fetch_add(u64::from(std::thread::current().id() != me), Relaxed);
+        });
+        let objects = take_many(first, 8 * first.info().objs_per_slab as usize);
+        give(first, objects);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    haybarn::service::kick();
+                    std::thread::yield_now();
+                }
+            });
+            for _ in 0..300 {
+                churn(first, 8);
+                while first.shrink() > 0 {}
+                assert_eq!(first.dead_slabs(), 0, "shrink has seen to them");
+            }
+            done.store(true, Relaxed);
+        });
+        assert_eq!(elsewhere.load(Relaxed), 0, "destructors on another thread");
+        hooks.quiet();
+        end(first);
+        end(other);
     }
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct Cache {
     pub defers_death: bool,
     /// Who is at work in the graveyard.
     pub reapers: Reapers,
+    /// Rung where a walk over all caches has killed slabs, until somebody has seen to them; see `undertaker`.
+    pub unsettled: Gong,
     /// Constructor and destructor of the objects. Dropped by who ends the cache.
     pub hooks: Option<Arc<dyn Hooks>>,
     /// Whether there are destructors to run.
@@ -144,6 +146,7 @@ impl Cache {
             min_partial,
             cleared: Cleared::default(),
             in_use: Gong::new(),
+            unsettled: Gong::new(),
             defrag_ratio: Counter::new(),
             cookie: 0,
             swap_mask: 0,

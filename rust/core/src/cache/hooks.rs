@@ -68,7 +68,8 @@ pub struct CtorError(pub Box<dyn Any + Send>);
 /// (`CacheStats::dead_slabs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DtorMode {
-    /// At the end of the operation that freed the slab's last object, on its thread.
+    /// At the end of the operation that freed the slab's last object, on its thread. Where that is the service thread (CPUs that
+    /// nobody uses any more, `free_rcu` that ages), on that.
     #[default]
     Inline,
     /// On the service thread. An operation that finds the backlog full runs them itself.

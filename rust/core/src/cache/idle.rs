@@ -92,6 +92,7 @@ pub(super) fn look(cache: &Cache) -> bool {
         let seen = cache.seen(cpu);
         if now != 0 && (now == seen.get() || Bug::HastyLook.planted()) {
             at.drain(cpu);
+            undertaker::walked(cache);
             seen.set(0);
         } else {
             seen.set(now);

@@ -125,6 +125,7 @@ pub(super) fn settle(cache: &Cache) {
         cache.cpus().for_each(|cpu| at.park(cpu));
         // Nobody takes from the barns any more; what lay there would be out of reach.
         cache.nodes().for_each(|node| at.empty_barn(node));
+        undertaker::walked(cache);
     } else if !wanted {
         open(cache);
     }

@@ -93,6 +93,7 @@ impl Task for Ages {
                 at.hand_over();
             }
             at.advance(u64::MAX);
+            undertaker::walked(cache);
             pending |= at.rcu_pending() > 0;
             queued |= cache.rcu.queued.get() > 0;
         });
@@ -112,6 +113,7 @@ impl Flush for Ages {
         each_cache(|cache| {
             if used(cache) {
                 At::new(cache).hand_over();
+                undertaker::walked(cache);
             }
         });
         let mut cookie = rcu::get_state();
@@ -122,6 +124,7 @@ impl Flush for Ages {
         each_cache(|cache| {
             if used(cache) {
                 stragglers = stragglers.max(At::new(cache).collect_stragglers());
+                undertaker::walked(cache);
             }
         });
         if let Some(last) = stragglers {
@@ -133,6 +136,7 @@ impl Flush for Ages {
         each_cache(|cache| {
             if used(cache) {
                 At::new(cache).reclaim_until(cookie);
+                undertaker::walked(cache);
             }
         });
         undertaker::settle_all();

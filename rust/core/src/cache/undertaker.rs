@@ -120,10 +120,19 @@ impl Task for Undertaker {
     }
 }
 
-/// Sees to the slabs that a walk over all caches killed, where it could not settle: it held their registries.
+/// A walk over all caches freed into this one's slabs. It cannot settle: it holds the registries. Afterwards it calls [`settle_all`],
+/// which leaves other caches alone: what their operations kill, their threads see to.
+pub(super) fn walked(cache: &Cache) {
+    if has_dead(cache) {
+        cache.unsettled.ring();
+    }
+}
+
+/// Sees to the slabs that walks over all caches killed.
 pub(super) fn settle_all() {
     let mut last = None;
-    while let Some((place, reaper)) = next_after(last, has_dead) {
+    while let Some((place, reaper)) = next_after(last, |cache| cache.unsettled.is_rung()) {
+        reaper.cache().unsettled.hear();
         At::new(reaper.cache()).settle();
         last = Some(place);
     }
