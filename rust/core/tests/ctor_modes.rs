@@ -2,9 +2,9 @@
 
 mod support;
 
+use haybarn::sync::Counter;
 use haybarn::{CacheArgs, DtorMode, RawCache, SlabFlags, Stat};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use support::counting::Counting;
 use support::late::two_caches;
 use support::*;
@@ -45,17 +45,17 @@ fn inline_runs_on_the_thread_that_freed() {
     for arena in every_arena() {
         let (hooks, first, other) = two_caches(arena);
         let me = std::thread::current().id();
-        let elsewhere = Arc::new(AtomicU64::new(0));
+        let elsewhere = Arc::new(Counter::new());
         let count = elsewhere.clone();
         hooks.on_destruct(move |_| {
-            count.fetch_add(u64::from(std::thread::current().id() != me), Relaxed);
+            count.add(u64::from(std::thread::current().id() != me));
         });
         let objects = take_many(first, 8 * first.info().objs_per_slab as usize);
         give(first, objects);
-        let done = AtomicBool::new(false);
+        let done = Counter::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !done.load(Relaxed) {
+                while done.get() == 0 {
                     haybarn::service::kick();
                     std::thread::yield_now();
                 }
@@ -65,9 +65,9 @@ fn inline_runs_on_the_thread_that_freed() {
                 while first.shrink() > 0 {}
                 assert_eq!(first.dead_slabs(), 0, "shrink has seen to them");
             }
-            done.store(true, Relaxed);
+            done.set(1);
         });
-        assert_eq!(elsewhere.load(Relaxed), 0, "destructors on another thread");
+        assert_eq!(elsewhere.get(), 0, "destructors on another thread");
         hooks.quiet();
         end(first);
         end(other);
