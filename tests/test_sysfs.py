@@ -344,8 +344,9 @@ def test_polling_all_caches_makes_little():
     polled = haybarn.stats()
     blocks = sys.getallocatedblocks() - before
     gc.enable()
-    # A dict is two or three blocks; small numbers are none.
-    assert blocks <= 4 * len(polled)
+    # A dict is two or three blocks; small numbers are none. The caches of others in this process may have large ones.
+    large = sum(value > 256 for row in polled.values() for value in row.values() if isinstance(value, int))
+    assert blocks <= 4 * len(polled) + large
     first, *others = (polled[cache.name] for cache in caches)
     keys = [id(key) for key in first]
     assert all([id(key) for key in other] == keys for other in others), "keys are made once"
