@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import deque
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -292,15 +293,22 @@ def test_readers_while_caches_come_and_go():
     readers = [threading.Thread(target=look) for _ in range(3)]
     for reader in readers:
         reader.start()
+    caches: deque[KmemCache] = deque()
     rounds = 0
     while rounds < 300 or (read[0] < 200 and rounds < 30_000):
         size = 64 + 8 * (rounds % 40)
-        with KmemCache(f"come-{rounds}-{size}", size, flags=OWN if rounds % 2 else 0) as cache:
-            cache.free_bulk(cache.alloc_bulk(20))
+        cache = KmemCache(f"come-{rounds}-{size}", size, flags=OWN if rounds % 2 else 0)
+        cache.free_bulk(cache.alloc_bulk(20))
+        # Some stay for a while, so that readers find them whole, and the oldest goes while they read.
+        caches.append(cache)
+        if len(caches) > 6:
+            caches.popleft().destroy()
         rounds += 1
     stop.set()
     for reader in readers:
         reader.join()
+    for cache in caches:
+        cache.destroy()
     assert not wrong
     assert read[0] >= 200
 
