@@ -332,6 +332,12 @@ def test_a_value_that_is_not_legal_is_said(name: str) -> None:
     assert "BadArgumentError" in done.stderr
 
 
+def test_a_value_that_is_not_legal_is_said_by_kmalloc_too() -> None:
+    done = run("import haybarn; haybarn.kmalloc(3)", HAYBARN_LEAKS="yes")
+    assert done.returncode == 1
+    assert "BadArgumentError: HAYBARN_LEAKS = yes is not legal: 0 or 1" in done.stderr
+
+
 def test_track_is_a_bool() -> None:
     with pytest.raises(TypeError):
         haybarn.KmemCache("leak-type", 64, track="yes")  # type: ignore[arg-type]

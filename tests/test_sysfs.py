@@ -177,6 +177,11 @@ def test_what_is_written_is_what_the_cache_goes_by(frame):
     assert sysfs.write("/frame/validate", "1") == 1
 
 
+@pytest.mark.parametrize("path", ["/frame/..", "/frame/primary/..", "//", "/./", "/.."])
+def test_every_way_to_the_root_shows_all_caches(frame, path):
+    assert sysfs.as_dict(path).keys() == set(sysfs.listdir("/"))
+
+
 def test_counters_agree_with_stats_and_can_be_cleared(frame):
     batch = frame.alloc_bulk(100) + [frame.alloc() for _ in range(10)]
     stats = frame.stats()

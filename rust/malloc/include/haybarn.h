@@ -205,7 +205,7 @@ struct kmem_cache *kmem_cache_create_usercopy(const char *name,
                                               void (*ctor)(void *object));
 
 // Ends the cache: 0, and the pointer is nobody's any more. -EBUSY with objects that are not freed or prefilled sheaves that are
-// out, -EDEADLK in an RCU read section where frees wait for readers: the cache is usable as before then. NULL: 0.
+// out, if no other living name shares its slabs (as in Linux a name that shares just goes; SLAB_NO_MERGE shares with nobody), -EDEADLK in an RCU read section where frees wait for readers: the cache is usable as before then. NULL: 0.
 //
 // # Safety
 // Nobody uses the cache during the call, nor after a 0.

@@ -84,6 +84,18 @@ fn forks() {
 }
 
 #[test]
+fn handlers_of_forks() {
+    passes("fork_handlers.c", "handlers ok");
+}
+
+#[test]
+fn forks_of_a_process_that_reports_leaks() {
+    let program = build("forks_reported.c", Library::Shared);
+    let done = run_with(&program, &[("HAYBARN_LEAKS", "1")], &[]);
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
 fn memory_that_is_out_now_and_then() {
     let program = build("faults.c", Library::Shared);
     for backend in BACKENDS {

@@ -160,7 +160,7 @@ fn _sysfs_open(py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<Open> {
 fn _sysfs_as_dict(py: Python<'_>, path: Path) -> PyResult<Bound<'_, PyDict>> {
     let (arena, path) = (arena(py)?, path.0);
     let tallies = Tallies::all(py)?;
-    if !sysfs::is_root(&path) {
+    if !sysfs::is_root(arena, &path) {
         let values =
             py.detach(|| sysfs::values(arena, &path, &|name| tallies.get(name))).map_err(|error| raised(py, &error))?;
         return folder(py, &values);

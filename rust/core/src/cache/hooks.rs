@@ -7,6 +7,7 @@
 //! Source: the constructors of `setup_object` (mm/slub.c), and Harry Yoo's series that lets them fail and gives them
 //! destructors (2025).
 
+use crate::error::Error;
 use core::any::Any;
 use core::fmt;
 use core::ptr::NonNull;
@@ -88,6 +89,12 @@ thread_local! {
 #[must_use]
 pub fn take_ctor_error() -> Option<CtorError> {
     LAST.try_with(RefCell::take).ok().flatten()
+}
+
+/// Has [`take_ctor_error`] find why there was no object: nothing, where memory is out.
+pub(crate) fn refused(error: Error) {
+    let is_told = !matches!(error, Error::OutOfMemory { .. });
+    set_ctor_error(is_told.then(|| CtorError(Box::new(error))));
 }
 
 /// Sets what [`take_ctor_error`] finds.

@@ -113,8 +113,8 @@ fn try_create(
     in_use::attend();
     let apart = arena.no_merge || way == Way::Alone || asks_for_own(args);
     let wanted = Wanted::new(&checked.geometry, checked.flags, apart);
-    leaks::watch(arena)?;
     let mut registry = arena.registry();
+    leaks::watch(arena)?;
     rcu_service::register();
     if registry.find(name).is_some() {
         return Err(bad(name, "name", name, "a name that no living cache has"));

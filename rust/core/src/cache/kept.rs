@@ -27,10 +27,13 @@ impl Arena {
     /// child. It is never destroyed.
     ///
     /// # Errors
-    /// Those of `make`; the next call tries again.
+    /// Those of `make`; the next call tries again. [`Error::Unavailable`] in a handler of a fork, which would wait for itself.
     #[cold]
     pub(crate) fn keep(&self, at: usize, make: impl FnOnce() -> Result<RawCache, Error>) -> Result<RawCache, Error> {
-        let _turn = at_fork::setup();
+        let Some(_turn) = at_fork::setup_once() else {
+            let why = "this thread is in the middle of a setup, or of a fork".to_owned();
+            return Err(Error::Unavailable { what: "the first use of a size class".to_owned(), why });
+        };
         if let Some(made) = self.kept(at) {
             return Ok(made);
         }

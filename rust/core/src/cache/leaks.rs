@@ -161,7 +161,8 @@ pub fn leaks_wanted() -> Result<bool, Error> {
     }
 }
 
-/// Looks at an arena that gets a cache when the process ends, if that is asked for.
+/// Looks at an arena that gets a cache when the process ends, if that is asked for. Called with its registry locked, so that no fork
+/// comes between: the child would find the list locked for ever.
 pub(super) fn watch(arena: &'static Arena) -> Result<(), Error> {
     if !leaks_wanted()? {
         return Ok(());
@@ -189,7 +190,8 @@ extern "C" fn at_exit() {
     if ASKED.get() != os::fork::generation() {
         return;
     }
-    let Ok(watched) = WATCHED.try_lock() else { return };
+    // Not held meanwhile: who makes a cache has a registry first and then the list.
+    let Ok(watched) = WATCHED.try_lock().map(|watched| watched.clone()) else { return };
     for leak in watched.iter().flat_map(|arena| arena.leaks()) {
         os::thread::report(&format!("haybarn: at exit: {leak}\n"));
     }

@@ -100,6 +100,7 @@ pub use counted::{CountedBox, CountedCache};
 pub use create::CacheArgs;
 pub use fixed::{StaticArgs, StaticBox, StaticCache};
 pub(crate) use header::Cache;
+pub(crate) use hooks::refused;
 pub use hooks::{CtorError, DtorMode, Hooks, take_ctor_error};
 pub use idle::CPU_IDLE;
 pub use info::Info;

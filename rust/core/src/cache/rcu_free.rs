@@ -32,6 +32,8 @@ use core::time::Duration;
 /// See the constant of the same name in `alloc`.
 const TRIES: usize = 8;
 const MEMORY: &str = "free_rcu without memory for a batch";
+/// What users are promised, a look of the service thread and a second for a busy machine included.
+const _: () = assert!(RawCache::FREE_RCU_AGE.as_secs() <= 3);
 
 impl RawCache {
     /// After this time at most, a batch of `free_rcu` that is not full waits for its grace period.

@@ -7,6 +7,9 @@ use crate::cache::{AllocFlags, Arena, RawCache};
 use crate::error::Error;
 use core::ptr::NonNull;
 
+/// Objects that a refused end names.
+const SAMPLE: usize = 64;
+
 /// Size classes of one's own. Its memory is given back by [`kfree`](super::kfree) and the others, as any.
 ///
 /// Usable from every thread. As in Linux the caches stay when it is dropped; [`KmemBuckets::destroy`] ends them.
@@ -67,7 +70,7 @@ impl KmemBuckets {
                 return Err((error, self));
             }
             if cache.stats().objects > 0 {
-                let (live, sample) = (cache.stats().objects, Vec::new());
+                let (live, sample) = (cache.stats().objects, cache.live_objects(SAMPLE).1);
                 let busy = Error::CacheBusy { cache: cache.info().name, live, prefilled: 0, sample };
                 return Err((busy, self));
             }

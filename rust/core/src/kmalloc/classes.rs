@@ -1,7 +1,7 @@
 //! The size classes. Source: `kmalloc_info`, `__kmalloc_index`, `kmalloc_size_roundup` (mm/slab_common.c).
 #![forbid(unsafe_code)]
 
-use crate::cache::{Arena, CacheArgs, CacheName, KEPT, RawCache};
+use crate::cache::{Arena, CacheArgs, CacheName, KEPT, RawCache, refused};
 use crate::error::Error;
 use crate::pages::PAGE_SIZE;
 use crate::slab::flags::SlabFlags;
@@ -49,10 +49,17 @@ pub fn kmalloc_size_roundup(size: usize) -> usize {
     }
 }
 
-/// The arena's cache of a class, made if this is its first use; `None` when there is no memory for it.
+/// The arena's cache of a class, made if this is its first use; `None` when there is no memory for it, or for what
+/// [`take_ctor_error`](crate::take_ctor_error) tells then.
 #[inline]
 pub(super) fn class(arena: &'static Arena, at: usize) -> Option<RawCache> {
-    arena.kept(at).or_else(|| arena.keep(at, || make(arena, "kmalloc", at)).ok())
+    arena.kept(at).or_else(|| first_use(arena, at))
+}
+
+#[cold]
+fn first_use(arena: &'static Arena, at: usize) -> Option<RawCache> {
+    let made = arena.keep(at, || make(arena, "kmalloc", at));
+    made.map_err(refused).ok()
 }
 
 /// Whether a name is that of a size class, and of which: its place in [`SIZES`]. Those of [`KmemBuckets`](super::KmemBuckets) are

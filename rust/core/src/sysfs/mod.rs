@@ -90,10 +90,10 @@ pub fn readlink(arena: &'static Arena, path: &str) -> Result<String, SysfsError>
 /// A folder's attributes with their values, sorted by name.
 pub type Values = Vec<(&'static str, Value)>;
 
-/// Whether a path is that of the folder of all caches.
+/// Whether a path leads to the folder of all caches.
 #[must_use]
-pub fn is_root(path: &str) -> bool {
-    path.starts_with('/') && path.split('/').all(|part| matches!(part, "" | "." | ".."))
+pub fn is_root(arena: &'static Arena, path: &str) -> bool {
+    matches!(resolve(arena, path), Ok(Node::Root))
 }
 
 /// Caches that are looked at by one walk over the page map. Their ends wait meanwhile, so they are not all.
