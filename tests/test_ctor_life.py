@@ -267,3 +267,21 @@ def test_a_closed_cache_runs_its_destructors_with_the_last_object(payload):
     assert len(ends) - before == slots
     assert "closing" not in haybarn.caches()
     ends.clear()
+
+
+@pytest.mark.parametrize("end", ["destroy", "with"])
+def test_a_destructor_may_wait_for_a_thread_that_asks_its_cache(end):
+    """No lock of ours is held while it runs: the other thread finds the cache open."""
+    answered = []
+
+    def dtor(obj):
+        thread = threading.Thread(target=lambda: answered.append(cache.stats()["objects"]), daemon=True)
+        thread.start()
+        thread.join(30)
+
+    with KmemCache("asked", 4096, dtor=dtor) as cache:
+        slots = len(cache.alloc_bulk(3)) and cache.stats()["total_objects"]
+        gc.collect()
+        if end == "destroy":
+            cache.destroy()
+    assert answered == [0] * slots

@@ -45,12 +45,24 @@ impl KmemCache {
             if self.guarded.is_pending(py) {
                 self.wait_for_pending(py, what)?;
             }
+            self.destruct_idle(py);
             match self.guarded.try_end(py, close) {
                 Ok(Ok(End::Pending)) => self.wait_for_pending(py, what)?,
                 Ok(Ok(end)) => return Ok(end),
                 Ok(Err(error)) => return Err(errors::from_core(py, error)),
                 Err(gone) => return Err(self.gone(py, gone)),
             }
+        }
+    }
+
+    /// Runs the destructors of a cache without live objects, while other threads find its gate open: a destructor may wait for one of
+    /// them. Inside the gate nothing is left to destruct then, but what has died since.
+    fn destruct_idle(&self, py: Python<'_>) {
+        let has_callbacks = self.guarded.lifetimes().is_some();
+        if has_callbacks && self.guarded.is_idle() && self.check_outside(py, inside::SHRINK).is_ok() {
+            // Destroyed meanwhile: by whoever did that.
+            let _released = self.guarded.enter(py, Does::Alloc, true, |raw, _| py.detach(|| raw.shrink()));
+            self.guarded.settle(py);
         }
     }
 

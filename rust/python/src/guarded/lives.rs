@@ -34,6 +34,12 @@ impl Guarded {
         Left { live: self.live(), prefilled: self.lent.read() }
     }
 
+    /// Whether nothing is live, as far as a look from outside the gate tells.
+    pub(crate) fn is_idle(&self) -> bool {
+        let left = self.left();
+        left.live + left.prefilled == 0
+    }
+
     /// Ends the name if others share its slabs, with nobody else inside. False: it is the last one.
     fn leave_to_others(&self) -> Result<bool, Error> {
         let (allocs, frees) = self.tally();
