@@ -279,3 +279,98 @@ def test_garbage_found_in_a_constructor_of_another_cache_ends_when_that_is_over(
     assert len(seen) == slots
     assert payload.living() == 0
     assert ended()
+
+
+# In a process of its own: a function that is called after the collector took it apart is a segmentation fault.
+KEPT_FOR_A_WHILE = """
+import gc, sys
+from haybarn import BadArgumentError, KmemCache, SlabFlags, rcu
+
+raised, saved, whole = [], [], []
+sys.unraisablehook = lambda args: raised.append(type(args.exc_value).__name__)
+
+class Node:
+    pass
+
+class Saver(Node):
+    def __del__(self):
+        saved.append(self)
+
+def build(node, ctor=None, flags=SlabFlags.NO_MERGE):
+    node.self = node
+    node.cache = KmemCache("c", 4096, ctor=ctor, dtor=lambda obj: whole.append(node.self is node), flags=flags)
+    node.obj = node.cache.alloc()
+    node.view = memoryview(node.obj)
+    {pending}
+
+{collect}
+for _ in range(3):
+    gc.collect()
+    rcu.barrier()
+assert not any(isinstance(left, (Node, KmemCache)) for left in gc.get_objects())
+assert all(whole)
+KmemCache("c", 64, flags=SlabFlags.NO_MERGE).destroy()
+print(*raised)
+"""
+PENDING = {
+    "a free": "node.cache.alloc().free_rcu()",
+    "a free and a retired view": (
+        "other = node.cache.alloc(); node.other = memoryview(other); other.free_rcu(); node.cache.alloc().free_rcu()"
+    ),
+    "a retired view that only garbage holds": "node.obj.free_rcu(); node.obj = None; node.cache.alloc().free_rcu()",
+    "dead slabs": "node.cache.alloc_bulk(40); node.cache.shrink()",
+}
+# What is garbage is found while something is pending; then it is garbage again.
+COLLECT = {
+    "a barrier": "build(Node()); gc.collect(); rcu.barrier()",
+    "the name asked for again": (
+        'build(Node()); gc.collect()\ntry: KmemCache("c", 64).destroy()\nexcept BadArgumentError: pass'
+    ),
+    "a constructor too": "build(Node(), ctor=lambda obj: [obj.cache]); gc.collect(); rcu.barrier()",
+    "a finalizer that saves it": "build(Saver()); gc.collect(); rcu.barrier(); assert saved; saved.clear()",
+    "a finalizer that saves it longer": (
+        "build(Saver()); gc.collect(); rcu.barrier(); gc.collect(); assert saved[0].cache.name == 'c'; saved.clear()"
+    ),
+    "a reader": (
+        "with rcu.read_lock():\n"
+        "    build(Node(), flags=SlabFlags.TYPESAFE_BY_RCU)\n"
+        "    for _ in range(3): gc.collect()\n"
+        "rcu.barrier()"
+    ),
+}
+
+
+@pytest.mark.parametrize("pending", PENDING)
+@pytest.mark.parametrize("found", COLLECT)
+def test_garbage_that_pending_frees_kept_for_a_while_calls_nothing_that_was_taken_apart(found, pending):
+    code = KEPT_FOR_A_WHILE.format(pending=PENDING[pending], collect=COLLECT[found])
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran
+    assert ran.stdout.split() == ["ObjectInUseError"]
+
+
+def test_a_cache_that_pending_frees_keep_is_whole_while_they_do(payload, raised):
+    seen, flags = [], haybarn.SlabFlags.NO_MERGE
+    cache = KmemCache("garbage", 64, ctor=lambda _: payload(), dtor=lambda _: seen.append(1), flags=flags)
+    cycle = [cache.alloc()]
+    cycle += [memoryview(cycle[0]), cycle]
+    cache.alloc().free_rcu()
+    slots = cache.stats()["total_objects"]
+    with haybarn.rcu.read_lock():
+        del cache, cycle
+        gc.collect()
+    collect()
+    assert raised == []
+    assert len(seen) == slots
+    assert payload.living() == 0
+    assert ended()
+
+
+def test_a_fault_injection_does_not_hide_its_cache_from_the_collector(payload):
+    names, seen, slots = module(payload)
+    names["fault"] = haybarn.fault_inject.fail_slab(names["cache"], probability=0.0)
+    del names
+    collect()
+    assert seen == [payload] * slots
+    assert payload.living() == 0
+    assert ended()

@@ -16,7 +16,7 @@ use crate::errors::{self, Kind};
 use crate::gate::Does;
 use crate::guarded::{End, Gone, Left};
 use crate::lifetimes::inside;
-use crate::rcu::{Work, ends_are_queued, grace_period, listening, pay_debts, push, settle};
+use crate::rcu::{Kept, Work, ends_are_queued, grace_period, listening, pay_debts, push, settle};
 use crate::{object, registry};
 
 impl KmemCache {
@@ -128,25 +128,25 @@ pub(crate) fn queue_end(py: Python<'_>, serial: u64, owner: Option<Bound<'_, PyA
     // memory for the queue it goes with its last reference.
     let owner = owner.and_then(|owner| owner.cast_into::<KmemCache>().ok());
     if let Some(cache) = owner.or_else(|| registry::find(py, serial).ok().flatten()) {
-        let _ = push(py, Work::Finish(cache.unbind()));
+        let _ = push(py, Work::Finish(Kept::new(cache, false)));
     }
 }
 
 /// Nobody refers to a cache any more, in a place that must not wait. What is pending gives it a last reference.
 pub(crate) fn last_reference_gone(cache: &Bound<'_, KmemCache>) -> PyResult<()> {
     let (py, guarded) = (cache.py(), &cache.get().guarded);
-    match guarded.try_end(py, true) {
-        Ok(Ok(End::Pending)) => {
-            guarded.close_alone();
-            push(py, Work::Finish(cache.clone().unbind()))
-        }
-        // Every object holds a reference to its cache: what is live is garbage too, and goes with its finalizer.
-        Ok(Ok(End::Live(_))) => {
-            guarded.lifetimes().inspect(|lifetimes| lifetimes.outlived());
-            Ok(())
-        }
-        Ok(Ok(_)) | Err(_) => Ok(()),
+    let end = guarded.try_end(py, true);
+    if matches!(end, Ok(Ok(End::Pending))) {
+        guarded.close_alone();
+        return push(py, Work::Finish(Kept::new(cache.clone(), true)));
+    }
+    // Every object holds a reference to its cache: what is live is garbage too, and goes with its finalizer.
+    if !guarded.is_destroyed() {
+        guarded.lifetimes().inspect(|lifetimes| lifetimes.outlived());
+    }
+    match end {
         Ok(Err(error)) => Err(errors::from_core(py, error)),
+        Ok(Ok(_)) | Err(_) => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use haybarn::fault::{self, FaultAttr, FaultGuard};
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::args::{Args, Given};
@@ -94,6 +95,13 @@ impl FaultInjection {
         };
         let fired = py.detach(|| guard.end());
         *self.state() = State::Off(fired);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.kind {
+            Kind::Slab(cache) => visit.call(cache),
+            Kind::PageAlloc => Ok(()),
+        }
     }
 
     /// Requests that have failed: since the block was entered, or once it is left, in all of it.

@@ -95,7 +95,8 @@ impl Calls {
                 Ok((Err(error), _)) | Err(error) => Some(error),
             };
             if let Some(error) = failed {
-                error.write_unraisable(py, Some(dtor));
+                // Without a cache the function may be in pieces, and is not shown to anybody.
+                error.write_unraisable(py, cache.owner(py).map(|_| dtor));
             }
         }
         // SAFETY: the core calls once for each object of a dead slab, with nobody else there.

@@ -46,7 +46,7 @@ pub(crate) struct Lifetimes {
     pub(crate) running: Published,
     /// 1 when slabs have died since somebody looked.
     dead: Published,
-    /// 1 once the cache was garbage together with live objects.
+    /// 1 once the cache was garbage, did not end then, and may be garbage again.
     outlived: Published,
     /// 1 once its destructor may have been taken apart by the garbage collector.
     abandoned: Published,
@@ -121,7 +121,8 @@ impl Lifetimes {
         self.dead.read() != 0 && self.dead.publish_if(1, 0).is_ok()
     }
 
-    /// The cache is garbage, and so are its live objects: each is about to be freed by its finalizer, or has had it.
+    /// The cache was seen to be garbage by its finalizer, which is called once, and has not ended. If it is garbage now, so are its
+    /// live objects: each is about to be freed by its finalizer, or has had it.
     pub(crate) fn outlived(&self) {
         self.outlived.publish(1);
     }

@@ -3,7 +3,9 @@
 //!
 //! An object that is garbage is freed by its finalizer, while everything is whole (PEP 442), so that its cache, if that is garbage
 //! too, ends and runs its destructors before the collector takes the callbacks apart. What a buffer still looks into cannot be
-//! freed then; such a cache runs no destructors any more.
+//! freed then; such a cache runs no destructors any more. That holds too when the collector comes back for it later, after something
+//! pending (see `ending`) or somebody's finalizer has kept it for a while: finalizers are not called again, so from its own on every
+//! object that goes late may go with the callbacks.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};

@@ -18,8 +18,7 @@ use haybarn::{rcu, service};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 
-use super::{foreign, section};
-use crate::cache::KmemCache;
+use super::{Kept, foreign, section};
 use crate::errors::{self, Kind};
 
 /// For so long a runner does entries before the service thread looks after its other work. Not a number of them: to attach
@@ -33,7 +32,7 @@ pub(crate) enum Work {
     /// `rcu.call(f)`.
     Call(Py<PyAny>),
     /// The end of a cache that nobody uses any more.
-    Finish(Py<KmemCache>),
+    Finish(Kept),
 }
 
 struct Entry {
@@ -278,10 +277,10 @@ impl Work {
     fn run(self, py: Python<'_>) -> Result<Option<Self>, (PyErr, Option<Py<PyAny>>)> {
         match self {
             Self::Call(f) => foreign::call(f.bind(py)).map(|()| None).map_err(|error| (error, Some(f))),
-            Self::Finish(cache) => match cache.get().finish(py) {
+            Self::Finish(cache) => match cache.finish(py) {
                 Ok(true) => Ok(None),
                 Ok(false) => Ok(Some(Self::Finish(cache))),
-                Err(error) => Err((error, Some(cache.into_any()))),
+                Err(error) => Err((error, Some(cache.object(py)))),
             },
         }
     }

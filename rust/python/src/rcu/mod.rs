@@ -6,6 +6,7 @@
 //! | `grace` | `synchronize` and the cookies |
 //! | `wait` | waiting that lets go of the GIL and hears Ctrl-C |
 //! | `later` | what runs after a grace period: the queue of callbacks, and who runs them |
+//! | `kept` | a cache in that queue |
 //! | `foreign` | calling a callback |
 //! | `barrier` | waiting for callbacks, and their end at interpreter exit and fork |
 //!
@@ -15,11 +16,13 @@
 mod barrier;
 mod foreign;
 mod grace;
+mod kept;
 mod later;
 mod section;
 mod wait;
 
 pub(crate) use barrier::{after_fork_in_child, settle};
+pub(crate) use kept::Kept;
 pub(crate) use later::{Work, ends_are_queued, push};
 pub(crate) use section::pay_debts;
 pub(crate) use wait::{grace_period, listening};
