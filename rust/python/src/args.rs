@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
 
 use crate::errors::{self, Kind};
+use crate::foreign;
 
 /// A keyword argument: `None` in here when it was left out (Python's own `None` is a value like any other).
 pub(crate) struct Given<'py>(pub(crate) Option<Bound<'py, PyAny>>);
@@ -93,7 +94,7 @@ impl Args<'_, '_> {
 
     pub(crate) fn probability(&self, value: &Given<'_>) -> PyResult<f64> {
         let Some(value) = &value.0 else { return Ok(1.0) };
-        value.extract::<f64>().map_err(|error| {
+        foreign::float(value).map_err(|error| {
             if error.is_instance_of::<PyOverflowError>(self.py) {
                 self.bad("probability", "a huge number", "0 to 1")
             } else if error.is_instance_of::<PyTypeError>(self.py) {
@@ -147,9 +148,10 @@ impl Args<'_, '_> {
     where
         T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>,
     {
-        value.extract::<T>().map_err(|error| {
+        let number = if value.is_instance_of::<PyInt>() { Ok(value.clone()) } else { foreign::index(value) };
+        number.and_then(|number| number.extract::<T>()).map_err(|error| {
             if error.is_instance_of::<PyOverflowError>(self.py) {
-                let given = value.str().map_or_else(|_| "a huge number".into(), |text| text.to_string());
+                let given = foreign::text(value).map_or_else(|_| "a huge number".into(), |text| text.to_string());
                 self.bad(argument, &given, &legal())
             } else if value.is_instance_of::<PyInt>() || !error.is_instance_of::<PyTypeError>(self.py) {
                 error

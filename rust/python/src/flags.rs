@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::foreign;
+
 static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
@@ -24,7 +26,7 @@ fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 
 /// Those flags as Python's `SlabFlags`.
 pub(crate) fn to_python(py: Python<'_>, flags: SlabFlags) -> PyResult<Bound<'_, PyAny>> {
-    class(py)?.call1((flags.bits(),))
+    foreign::call_with(class(py)?, flags.bits().into_pyobject(py)?.as_any())
 }
 
 /// Adds the class to the module.

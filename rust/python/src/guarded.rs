@@ -10,7 +10,9 @@ use haybarn::{AllocFlags, CacheName, CacheStorage, CtorError, RawCache, SlabFlag
 use pyo3::{Bound, PyAny, Python};
 
 use crate::addresses::Addresses;
+use crate::foreign;
 use crate::gate::{Does, Gate, Here, Pass, Refused};
+use crate::last;
 use crate::lifetimes::{Identity, Lifetimes, inside, later};
 use crate::sites::Sites;
 
@@ -34,6 +36,8 @@ pub(crate) enum Gone {
     Destroyed,
     /// It is to be waited for, and this thread is inside of a constructor or destructor that others may be waiting for.
     Inside,
+    /// The interpreter is ending, and a thread inside does not run any more.
+    Stuck,
 }
 
 /// The core had no object: memory is out, or a constructor failed.
@@ -219,7 +223,7 @@ impl Guarded {
         later::put_off(move |py| {
             // SAFETY: a cache does not move, and the reference keeps it.
             work(unsafe { &*this }, py);
-            drop(owner.into_bound(py));
+            foreign::forget(owner.into_bound(py));
         });
     }
 
@@ -310,11 +314,13 @@ impl Guarded {
     ) -> Result<R, Gone> {
         // A destroyer waits for who is inside already.
         let again = self.identity().is_some_and(|cache| inside::of(cache));
+        let mut last = last::End::default();
         let pass = loop {
             match self.gate.enter(does, closed, again) {
                 Ok(pass) => break pass,
                 // Who destroys a cache without callbacks waits for nobody's.
                 Err(Refused::Busy) if self.lifetimes.is_some() && inside::must_not_wait() => return Err(Gone::Inside),
+                Err(Refused::Busy) if last.has_come(py) => return Err(Gone::Stuck),
                 Err(Refused::Busy) => nap(py),
                 Err(Refused::Closed) => return Err(self.gone()),
             }

@@ -16,7 +16,7 @@ use crate::guarded::{Gone, Left};
 use crate::lifetimes::{Identity, Lifetimes, inside};
 use crate::prefilled::PrefilledSheaf;
 use crate::storage::{self, CacheStorage};
-use crate::{ending, errors, flags, object, registry, report, sites};
+use crate::{ending, errors, flags, foreign, object, registry, report, sites};
 
 #[pymethods]
 impl KmemCache {
@@ -195,7 +195,7 @@ impl KmemCache {
         let py = this.py();
         let list = match objs.cast::<PyTuple>() {
             Ok(tuple) => tuple.clone(),
-            Err(_) => py.get_type::<PyTuple>().call1((objs,))?.cast_into::<PyTuple>()?,
+            Err(_) => foreign::call_with(&py.get_type::<PyTuple>(), objs)?.cast_into::<PyTuple>()?,
         };
         object::free_many(this, &list)
     }
@@ -314,7 +314,7 @@ impl KmemCache {
             self.name
         );
         let text = std::ffi::CString::new(text).map_err(|_| PyTypeError::new_err("a name with a NUL"))?;
-        PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1)
+        foreign::warn(&py.get_type::<PyResourceWarning>(), &text)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

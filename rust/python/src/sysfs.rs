@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::cache::KmemCache;
 use crate::lifetimes::inside;
-use crate::{errors, kmalloc as classes, registry};
+use crate::{errors, foreign, kmalloc as classes, registry};
 
 fn arena(py: Python<'_>) -> PyResult<&'static Arena> {
     Arena::global().map_err(|error| errors::from_core(py, error))
@@ -25,7 +25,7 @@ fn raised(py: Python<'_>, error: &SysfsError) -> PyErr {
 /// A path: a str, or what os.fspath makes one of.
 fn path(given: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = given.py();
-    let text = py.import("os")?.call_method1("fspath", (given,))?;
+    let text = foreign::call_with(&py.import("os")?.getattr("fspath")?, given)?;
     let Ok(text) = text.cast::<PyString>() else {
         return Err(PyTypeError::new_err("a path is a str, not bytes"));
     };

@@ -9,6 +9,7 @@ use pyo3::types::PyType;
 
 use crate::cache::KmemCache;
 use crate::ending;
+use crate::foreign;
 use crate::lifetimes::later;
 use crate::prefilled::PrefilledSheaf;
 
@@ -55,7 +56,7 @@ unsafe extern "C" fn finalize(cache: *mut ffi::PyObject) {
     }
     let raised = PyErr::take(py);
     if let Err(error) = ending::last_reference_gone(&cache) {
-        error.write_unraisable(py, Some(cache.as_any()));
+        foreign::unraisable(py, error, Some(cache.as_any()));
     }
     later::run(py);
     if let Some(raised) = raised {

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use super::reaping;
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
+use crate::foreign;
 use crate::lifetimes::{Lifetimes, inside, later, pins};
 use crate::object::{self, View};
 
@@ -67,7 +68,7 @@ impl Calls {
         // SAFETY: the core calls once for each object of a new slab, with nobody else there.
         unsafe { cache.payloads.clear(object) };
         let _running = inside::ctor(&cache.identity, &cache.running);
-        let payload = self.with_view(py, object, View::for_ctor, |view| ctor.bind(py).call1((view,)));
+        let payload = self.with_view(py, object, View::for_ctor, |view| foreign::call_with(ctor.bind(py), view));
         let (payload, kept) = match payload? {
             (Ok(payload), 0) => {
                 // SAFETY: as above.
@@ -89,20 +90,20 @@ impl Calls {
             let dtor = dtor.bind(py);
             let _running = inside::dtor(&cache.identity, &cache.running);
             let _watched = object::watch(py);
-            let failed = match self.with_view(py, object, View::new, |view| dtor.call1((view,))) {
+            let failed = match self.with_view(py, object, View::new, |view| foreign::call_with(dtor, view)) {
                 Ok((Ok(_), 0)) => None,
                 Ok((Ok(_), exports)) => Some(self.still_used(py, object, exports, "destructor")),
                 Ok((Err(error), _)) | Err(error) => Some(error),
             };
             if let Some(error) = failed {
                 // Without a cache the function may be in pieces, and is not shown to anybody.
-                error.write_unraisable(py, cache.owner(py).map(|_| dtor));
+                foreign::unraisable(py, error, cache.owner(py).map(|_| dtor));
             }
         }
         // SAFETY: the core calls once for each object of a dead slab, with nobody else there.
         match cache.ctor().map(|_| unsafe { cache.payloads.take(py, object) }) {
             Some(Ok(Some(payload))) => later::forget(payload),
-            Some(Err(error)) => error.write_unraisable(py, None),
+            Some(Err(error)) => foreign::unraisable(py, error, None),
             Some(Ok(None)) | None => (),
         }
         later::run(py);

@@ -8,6 +8,7 @@ use haybarn::sync::Published;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::foreign;
 use crate::lifetimes::{inside, later};
 use crate::registry;
 
@@ -46,7 +47,7 @@ fn look(py: Python<'_>) {
     while !inside::anything() && died().read() != 0 && died().publish_if(1, 0).is_ok() {
         match registry::living(py) {
             Ok(caches) => caches.iter().for_each(|cache| cache.get().guarded.reap(py)),
-            Err(error) => error.write_unraisable(py, None),
+            Err(error) => foreign::unraisable(py, error, None),
         }
     }
 }

@@ -5,6 +5,7 @@ use pyo3::Python;
 
 use super::{Gone, Guarded, Left, nap};
 use crate::gate::Does;
+use crate::last;
 use crate::lifetimes::{Lifetimes, inside};
 
 /// Naps for which a destroyer keeps others out while it waits for those who are inside.
@@ -175,8 +176,12 @@ impl Guarded {
         if self.identity().is_some_and(|cache| inside::of(cache)) {
             return Err(Gone::Inside);
         }
+        let mut last = last::End::default();
         loop {
             while !self.gate.try_own() {
+                if last.has_come(py) {
+                    return Err(Gone::Stuck);
+                }
                 if inside::must_not_wait() {
                     return Err(Gone::Inside);
                 }
@@ -194,6 +199,9 @@ impl Guarded {
             self.gate.disown(false);
             if inside::anything() {
                 return Err(Gone::Inside);
+            }
+            if last.has_come(py) {
+                return Err(Gone::Stuck);
             }
             nap(py);
         }

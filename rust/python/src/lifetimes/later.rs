@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use pyo3::prelude::*;
 
 use super::inside;
+use crate::foreign;
 
 type Work = Box<dyn FnOnce(Python<'_>)>;
 
@@ -28,7 +29,7 @@ pub(crate) fn put_off(work: impl FnOnce(Python<'_>) + 'static) {
 /// Drops a reference later.
 pub(crate) fn forget(payload: Bound<'_, PyAny>) {
     let payload = payload.unbind();
-    put_off(move |py| drop(payload.into_bound(py)));
+    put_off(move |py| foreign::forget(payload.into_bound(py)));
 }
 
 /// What [`run`] does besides, first.

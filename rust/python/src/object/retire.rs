@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 
 use super::layout::SlabObject;
 use crate::errors::{self, Kind};
+use crate::foreign;
 use crate::lifetimes::{inside, later};
 use crate::state::{Parked, Retired};
 
@@ -90,7 +91,7 @@ pub(super) unsafe fn goes_late(py: Python<'_>, object: *mut ffi::PyObject) {
     // SAFETY: objects of caches with callbacks have the collector's head.
     if unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0 && lifetimes.abandon() {
         let raised = PyErr::take(py);
-        cache.abandoned(py).write_unraisable(py, None);
+        foreign::unraisable(py, cache.abandoned(py), None);
         if let Some(raised) = raised {
             raised.restore(py);
         }

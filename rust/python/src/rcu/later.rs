@@ -18,8 +18,9 @@ use haybarn::{rcu, service};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 
-use super::{Kept, foreign, section};
+use super::{Kept, section};
 use crate::errors::{self, Kind};
+use crate::foreign;
 
 /// For so long a runner does entries before the service thread looks after its other work. Not a number of them: to attach
 /// a thread and let it go again may cost as much as a thousand entries (free-threaded Python 3.14).
@@ -249,7 +250,9 @@ impl Later {
                         self.done.take(1);
                         return Err(error);
                     }
-                    error.write_unraisable(py, of.as_ref().map(|of| of.bind(py)));
+                    let of = of.map(|of| of.into_bound(py));
+                    foreign::unraisable(py, error, of.as_ref());
+                    of.map(foreign::forget);
                 }
             }
             self.done.take(1);
@@ -276,9 +279,21 @@ impl Work {
     #[allow(clippy::type_complexity, reason = "said once, read once")]
     fn run(self, py: Python<'_>) -> Result<Option<Self>, (PyErr, Option<Py<PyAny>>)> {
         match self {
-            Self::Call(f) => foreign::call(f.bind(py)).map(|()| None).map_err(|error| (error, Some(f))),
+            Self::Call(f) => match foreign::call(f.bind(py)) {
+                Ok(result) => {
+                    foreign::forget(result);
+                    foreign::forget(f.into_bound(py));
+                    Ok(None)
+                }
+                Err(error) => Err((error, Some(f))),
+            },
             Self::Finish(cache) => match cache.finish(py) {
-                Ok(true) => Ok(None),
+                Ok(true) => {
+                    let object = cache.object(py).into_bound(py);
+                    drop(cache);
+                    foreign::forget(object);
+                    Ok(None)
+                }
                 Ok(false) => Ok(Some(Self::Finish(cache))),
                 Err(error) => Err((error, Some(cache.object(py)))),
             },
@@ -289,7 +304,7 @@ impl Work {
 fn is_main_thread(py: Python<'_>) -> bool {
     let ask = || {
         let threading = py.import("threading")?;
-        let main = threading.getattr("main_thread")?.call0()?.getattr("ident")?.extract::<u64>()?;
+        let main = foreign::call(&threading.getattr("main_thread")?)?.getattr("ident")?.extract::<u64>()?;
         Ok::<_, PyErr>(main == threading.getattr("get_ident")?.call0()?.extract::<u64>()?)
     };
     ask().unwrap_or(false)

@@ -7,14 +7,12 @@
 //! | `wait` | waiting that lets go of the GIL and hears Ctrl-C |
 //! | `later` | what runs after a grace period: the queue of callbacks, and who runs them |
 //! | `kept` | a cache in that queue |
-//! | `foreign` | calling a callback |
 //! | `barrier` | waiting for callbacks, and their end at interpreter exit and fork |
 //!
 //! Waiting is built here, from cookies that are asked again and again, because the core's own waiting knows nothing of
 //! Python's signals.
 
 mod barrier;
-mod foreign;
 mod grace;
 mod kept;
 mod later;

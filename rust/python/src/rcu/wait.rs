@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::section;
 use crate::errors::{self, Kind};
+use crate::last::{End, is_ending};
 use crate::lifetimes::inside;
 
 /// Longest time without a look at signals.
@@ -17,8 +18,6 @@ const STRETCH: Duration = Duration::from_millis(20);
 const YIELDS: u32 = 16;
 const SHORTEST_NAP: Duration = Duration::from_micros(20);
 const LONGEST_NAP: Duration = Duration::from_millis(2);
-/// How long to wait once the interpreter is ending, when the other threads do not run any more.
-const AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Whoever waits for readers while being one waits for ever; so may a destructor, which others wait for.
 /// Sections whose guards died on other threads are left first.
@@ -51,7 +50,7 @@ pub(super) fn until(py: Python<'_>, what: &str, mut done: impl FnMut() -> bool +
             return Ok(());
         }
         py.check_signals()?;
-        if is_ending(py) && end.has_come() {
+        if end.has_come(py) {
             return Err(at_the_end(py, what));
         }
     }
@@ -77,7 +76,7 @@ pub(crate) fn listening(
                     false
                 }
                 Some(Ok(false)) => true,
-                Some(Ok(true)) | None => !end.borrow_mut().has_come(),
+                Some(Ok(true)) | None => !end.borrow_mut().is_over(),
             }
         });
         (outcome, raised.into_inner())
@@ -87,17 +86,6 @@ pub(crate) fn listening(
         (Err(error), None) => Err(errors::from_core(py, error)),
         (Ok(false), None) => Err(at_the_end(py, what)),
         (Ok(true), None) => Ok(()),
-    }
-}
-
-/// The last moments of an interpreter, whose other threads do not run any more.
-#[derive(Default)]
-struct End(Option<Instant>);
-
-impl End {
-    /// Called in those moments: whether it has been waited long enough.
-    fn has_come(&mut self) -> bool {
-        self.0.get_or_insert_with(Instant::now).elapsed() > AT_THE_END
     }
 }
 
@@ -133,11 +121,4 @@ impl Pause {
         }
         self.0 = self.0.saturating_add(1);
     }
-}
-
-/// Whether the interpreter is being taken down: then this thread is the last that runs.
-fn is_ending(py: Python<'_>) -> bool {
-    // Without `sys` there is not much of an interpreter left.
-    let ask = || py.import("sys")?.getattr("is_finalizing")?.call0()?.extract::<bool>();
-    ask().unwrap_or(true)
 }

@@ -1,0 +1,38 @@
+//! The last moments of an interpreter, whose other threads do not run any more, and will not do what somebody waits for.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+/// How long to wait in them: what is inside a callback is not held up by the interpreter's end before it wants the GIL.
+const AT_THE_END: Duration = Duration::from_secs(1);
+
+/// How long somebody has been waiting in those moments.
+#[derive(Default)]
+pub(crate) struct End(Option<Instant>);
+
+impl End {
+    /// Whether these are those moments, and it has been waited long enough.
+    pub(crate) fn has_come(&mut self, py: Python<'_>) -> bool {
+        is_ending(py) && self.is_over()
+    }
+
+    /// Called in those moments: whether it has been waited long enough.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.0.get_or_insert_with(Instant::now).elapsed() > AT_THE_END
+    }
+}
+
+/// Whether the interpreter is being taken down: then this thread is the last that runs.
+pub(crate) fn is_ending(py: Python<'_>) -> bool {
+    // An object may go, and be waited for, on an exception's way up.
+    let raised = PyErr::take(py);
+    // Without `sys` there is not much of an interpreter left.
+    let ask = || py.import("sys")?.getattr("is_finalizing")?.call0()?.extract::<bool>();
+    let ending = ask().unwrap_or(true);
+    if let Some(raised) = raised {
+        raised.restore(py);
+    }
+    ending
+}
