@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::cache::{KmemCache, Sharing};
 use crate::table::Table;
-use crate::{kmalloc as classes, object, rcu};
+use crate::{construct, kmalloc as classes, object, rcu};
 
 static CACHES: PyOnceLock<Table> = PyOnceLock::new();
 /// Entries at which the dead ones are looked for.
@@ -120,6 +120,7 @@ fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
         cache.get().guarded.reset_after_fork(py);
     }
     rcu::after_fork_in_child();
+    construct::prepared(py);
     Ok(())
 }
 
@@ -129,5 +130,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let hooks = PyDict::new(py);
     hooks.set_item("after_in_child", pyo3::wrap_pyfunction!(_after_fork_in_child, module)?)?;
     py.import("os")?.getattr("register_at_fork")?.call((), Some(&hooks))?;
+    construct::prepared(py);
     Ok(())
 }
