@@ -9,8 +9,9 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::cache::{KmemCache, Sharing};
+use crate::lifetimes::later;
 use crate::table::Table;
-use crate::{construct, kmalloc as classes, object, rcu};
+use crate::{kmalloc as classes, object, rcu};
 
 static CACHES: PyOnceLock<Table> = PyOnceLock::new();
 /// Entries at which the dead ones are looked for.
@@ -120,7 +121,7 @@ fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
         cache.get().guarded.reset_after_fork(py);
     }
     rcu::after_fork_in_child();
-    construct::prepared(py);
+    later::prepared(py);
     Ok(())
 }
 
@@ -130,6 +131,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let hooks = PyDict::new(py);
     hooks.set_item("after_in_child", pyo3::wrap_pyfunction!(_after_fork_in_child, module)?)?;
     py.import("os")?.getattr("register_at_fork")?.call((), Some(&hooks))?;
-    construct::prepared(py);
+    later::prepared(py);
     Ok(())
 }

@@ -16,7 +16,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 pub(crate) use hooks::Calls;
-pub(crate) use reaping::prepared;
 
 /// Gives the classes of caches and of prefilled sheaves their finalizers.
 pub(crate) fn install(caches: &Bound<'_, PyType>, sheaves: &Bound<'_, PyType>) {

@@ -4,7 +4,6 @@
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
-use haybarn::fork_generation;
 use haybarn::sync::Published;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -40,20 +39,11 @@ pub(super) fn slab_died() {
 
 extern "C" fn pending(_: *mut c_void) -> c_int {
     // In a forked child the interpreter may come here before our hook has taken care of what its threads have left behind.
-    if PREPARED.read() == fork_generation() {
+    if later::is_prepared() {
         // SAFETY: called by the interpreter on its main thread, attached.
         later::run(unsafe { Python::assume_attached() });
     }
     0
-}
-
-/// The process, by its fork generation, that is fit for pending calls.
-static PREPARED: Published = Published::new(0);
-
-/// From now on this process is; what one has left undone is done now.
-pub(crate) fn prepared(py: Python<'_>) {
-    PREPARED.publish(fork_generation());
-    later::run(py);
 }
 
 fn look(py: Python<'_>) {

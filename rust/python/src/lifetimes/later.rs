@@ -6,6 +6,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
+use haybarn::fork_generation;
+use haybarn::sync::Published;
 use pyo3::prelude::*;
 
 use super::inside;
@@ -36,6 +38,20 @@ pub(crate) fn forget(payload: Bound<'_, PyAny>) {
 pub(crate) fn also(look: fn(Python<'_>)) {
     // A second import sets the same.
     let _set = ALSO.set(look);
+}
+
+/// The process, by its fork generation, that is fit for what the interpreter calls at any moment.
+static PREPARED: Published = Published::new(0);
+
+/// Whether our hook has taken care of what the threads of a forked child's parent have left behind.
+pub(crate) fn is_prepared() -> bool {
+    PREPARED.read() == fork_generation()
+}
+
+/// From now on it has; what was left undone is done now.
+pub(crate) fn prepared(py: Python<'_>) {
+    PREPARED.publish(fork_generation());
+    run(py);
 }
 
 /// Does what was put off, unless the thread still is inside of something. What comes up meanwhile is done here too, so that
