@@ -105,7 +105,8 @@ def test_one_thread_passes_on_every_backend(backend: str) -> None:
 def test_json_has_what_a_reader_needs(haybarn_cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "stress.json"
     file.write_text("older and longer than what comes" * 1000)
-    done = haybarn_cli("stress", "--threads", "2", "--seconds", "1", "--seed", "9", "--json", str(file))
+    # Long enough that each scenario's threads meet on a machine that is busy.
+    done = haybarn_cli("stress", "--threads", "2", "--seconds", "4", "--seed", "9", "--json", str(file))
     assert done.returncode == 0, done.stderr
     report = json.loads(file.read_text())
     assert report["seed"] == 9
@@ -114,8 +115,8 @@ def test_json_has_what_a_reader_needs(haybarn_cli: Cli, tmp_path: Path) -> None:
     assert report["violations"] == 0
     assert report["ops"] == sum(row["ops"] for row in report["scenarios"].values())
     assert report["ops_per_second"] == pytest.approx(report["ops"] / report["seconds"])
-    # The whole run shares --seconds: all scenarios and their ends, not one second for each.
-    assert 0.9 < report["seconds"] < 6
+    # The whole run shares --seconds: all scenarios and their ends, not four seconds for each.
+    assert 3.9 < report["seconds"] < 20
     assert list(report["scenarios"]) == list(stress.scenarios())
     for row in report["scenarios"].values():
         assert set(row) >= {"ops", "violations", "counters"}
@@ -237,7 +238,7 @@ def test_the_table_names_counters_that_exist() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_short_run_of_kmalloc_fills_barns_and_frees_elsewhere(backend: str) -> None:
-    report = stress.campaign(["kmalloc"], threads=2, seconds=0.3, seed=3, backend=available(backend))
+    report = stress.campaign(["kmalloc"], threads=2, seconds=1.0, seed=3, backend=available(backend))
     assert stress.passed(report), report
     counters = report["scenarios"]["kmalloc"]["counters"]
     assert counters["flush"] > 0
