@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from pathlib import Path, PurePosixPath
 
@@ -309,6 +310,9 @@ def test_readers_while_caches_come_and_go():
         if len(caches) > 6:
             caches.popleft().destroy()
         rounds += 1
+        if rounds % 8 == 0:
+            # The readers' turn.
+            time.sleep(0.001)
     stop.set()
     for reader in readers:
         reader.join()
