@@ -169,6 +169,15 @@ def ended(name="garbage"):
     return True
 
 
+def assert_all_destructed(seen, slots, payload, raised):
+    """After a collection each slot had its destructor, nothing is left, and nothing was complained about."""
+    collect()
+    assert raised == []
+    assert seen == [payload] * slots
+    assert payload.living() == 0
+    assert ended()
+
+
 @pytest.fixture
 def raised(monkeypatch):
     raised = []
@@ -204,11 +213,7 @@ def test_without_a_destructor_there_is_nothing_to_say(payload, raised):
 def test_garbage_with_something_pending_ends_with_its_destructors(flags, payload, raised):
     names, seen, slots = module(payload, "cache.alloc().free_rcu()", flags=flags)
     del names
-    collect()
-    assert raised == []
-    assert seen == [payload] * slots
-    assert payload.living() == 0
-    assert ended()
+    assert_all_destructed(seen, slots, payload, raised)
 
 
 @pytest.mark.parametrize("code", ["sheaf = cache.prefill(3)", "sheaf = cache.prefill(3); taken = sheaf.alloc()"])
@@ -216,11 +221,7 @@ def test_garbage_with_something_pending_ends_with_its_destructors(flags, payload
 def test_a_prefilled_sheaf_that_is_garbage_goes_back_before_its_destructors_do(code, keeps, payload, raised):
     names, seen, slots = module(payload, f"{code}\n{keeps}")
     del names
-    collect()
-    assert raised == []
-    assert seen == [payload] * slots
-    assert payload.living() == 0
-    assert ended()
+    assert_all_destructed(seen, slots, payload, raised)
 
 
 def test_an_object_that_was_looked_into_once_holds_up_no_destructors_later(payload, raised):

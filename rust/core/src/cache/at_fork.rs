@@ -3,6 +3,7 @@
 //! parent and child, so that the child finds every registry whole. Alloc and free have nothing to wait for here.
 
 use super::registry::{Registry, lock};
+use crate::error::Error;
 use crate::{os, rcu};
 use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -96,6 +97,11 @@ pub(super) fn setup() -> Turn {
 /// As [`setup`]; `None` where the thread has its turn already: in a handler of a fork or of a signal, which a first use may be in.
 pub(super) fn setup_once() -> Option<Turn> {
     (!HAS_TURN.get()).then(setup)
+}
+
+/// Why a thread that has its turn gets no second one: it would wait for itself.
+pub(super) fn refused(what: String) -> Error {
+    Error::Unavailable { what, why: "this thread is in the middle of another setup, or of a fork".to_owned() }
 }
 
 /// Held while an arena is made. Whoever holds [`setup`] too took that first.

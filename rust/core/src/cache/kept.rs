@@ -31,8 +31,7 @@ impl Arena {
     #[cold]
     pub(crate) fn keep(&self, at: usize, make: impl FnOnce() -> Result<RawCache, Error>) -> Result<RawCache, Error> {
         let Some(_turn) = at_fork::setup_once() else {
-            let why = "this thread is in the middle of a setup, or of a fork".to_owned();
-            return Err(Error::Unavailable { what: "the first use of a size class".to_owned(), why });
+            return Err(at_fork::refused("the first use of a size class".to_owned()));
         };
         if let Some(made) = self.kept(at) {
             return Ok(made);

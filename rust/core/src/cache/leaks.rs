@@ -9,7 +9,7 @@
 use super::arena::Arena;
 use super::environment::{bad, variable};
 use super::header::Cache;
-use super::live::slabs;
+use super::live::{SAMPLE, slabs};
 use super::names::CacheName;
 use super::raw::RawCache;
 use super::slabs::At;
@@ -22,9 +22,6 @@ use crate::sync::Counter;
 use core::fmt;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
-
-/// Live objects that a report names of each cache.
-const SAMPLE: usize = 64;
 
 /// A cache with live objects.
 #[derive(Clone, Debug, PartialEq, Eq)]

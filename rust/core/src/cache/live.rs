@@ -11,8 +11,8 @@ use crate::slab::{ObjRef, Slabs};
 use crate::sync::Index;
 use std::collections::HashSet;
 
-/// Live objects that an error names.
-const SAMPLE: usize = 64;
+/// Live objects that an error or a report names of each cache.
+pub(crate) const SAMPLE: usize = 64;
 
 /// The error for a cache whose sheaves are empty and which still has slabs, or of which a prefilled sheaf is out.
 pub(super) fn busy(cache: &Cache) -> Error {

@@ -108,6 +108,7 @@ pub use inspect::{CacheStats, ObjIndex};
 pub(crate) use kept::Found;
 pub use leaks::{Leak, leaks_wanted, leaks_were_reported};
 pub use lent::{Prefilled, StaticPrefilled};
+pub(crate) use live::SAMPLE;
 pub use names::{CacheName, Pinned};
 pub use nodes::{NodeObjects, NodeStats};
 pub use options::{AllocFlags, Level};

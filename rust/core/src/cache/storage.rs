@@ -207,7 +207,7 @@ impl CacheStorage {
         };
         self.phase.set_up(at_fork::setup_once, make, publish).map_err(|refused| match refused {
             Refused::Failed(error) => error,
-            Refused::Locked => locked("a setup of", name),
+            Refused::Locked => at_fork::refused(format!("a setup of cache '{name}'")),
             Refused::Phase(Phase::Read) => Error::StorageInUse { cache: name.to_owned() },
             Refused::Phase(_) => {
                 let there = self.name();
@@ -285,16 +285,10 @@ impl CacheStorage {
             Ok(()) => Ok(true),
             Err(Refused::Failed(None)) => Ok(false),
             Err(Refused::Failed(Some(error))) => Err(error),
-            Err(Refused::Locked) => Err(locked("the end of", name.name())),
+            Err(Refused::Locked) => Err(at_fork::refused(format!("the end of cache '{}'", name.name()))),
             Err(Refused::Phase(_)) => Err(not_set_up()),
         }
     }
-}
-
-/// Why a thread that has its turn at setups gets no second one: it would wait for itself.
-fn locked(what: &str, cache: &str) -> Error {
-    let why = "this thread is in the middle of another setup, or of a fork".to_owned();
-    Error::Unavailable { what: format!("{what} cache '{cache}'"), why }
 }
 
 impl Default for CacheStorage {

@@ -3,12 +3,9 @@
 
 use super::alloc::by_size;
 use super::classes::{SIZES, make};
-use crate::cache::{AllocFlags, Arena, RawCache};
+use crate::cache::{AllocFlags, Arena, RawCache, SAMPLE};
 use crate::error::Error;
 use core::ptr::NonNull;
-
-/// Objects that a refused end names.
-const SAMPLE: usize = 64;
 
 /// Size classes of one's own. Its memory is given back by [`kfree`](super::kfree) and the others, as any.
 ///

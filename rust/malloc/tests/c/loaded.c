@@ -87,6 +87,20 @@ static void has_ended(pid_t pid)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* Goes on without the library, busy, so that the kernel takes the CPU away now and then; a child ends as it should. */
+static void goes_on(int rounds, unsigned int pause)
+{
+    for (int n = 0; n < rounds; n++) {
+        for (volatile int at = 0; at < 1000000; at++)
+            ;
+        usleep(pause);
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        exit(0);
+    has_ended(pid);
+}
+
 /* A child that uses the library and leaves by the door that is named. */
 static void fork_and_use(int by_exit)
 {
@@ -160,16 +174,8 @@ static void closes(void *library)
     memset(object, 0x66, 192);
     CHECK(do_kvfree_rcu_mightsleep(do_kmalloc(64, GFP_KERNEL)) == 0);
     CHECK(dlclose(library) == 0);
-    /* Longer than the library's thread sleeps between two looks, and busy: the kernel takes the CPU away now and then. */
-    for (int n = 0; n < 300; n++) {
-        for (volatile int at = 0; at < 1000000; at++)
-            ;
-        usleep(10000);
-    }
-    pid_t pid = fork();
-    if (pid == 0)
-        exit(0);
-    has_ended(pid);
+    /* Longer than the library's thread sleeps between two looks. */
+    goes_on(300, 10000);
     stop = 1;
     join(late, 3);
     /* Loaded again it is the one that it was: what it gave out is there. */
@@ -188,15 +194,7 @@ static void closes_after_hits(void *library)
     for (int n = 0; n < 100; n++)
         do_kfree(do_kmalloc(100, GFP_KERNEL));
     CHECK(dlclose(library) == 0);
-    for (int n = 0; n < 100; n++) {
-        for (volatile int at = 0; at < 1000000; at++)
-            ;
-        usleep(100);
-    }
-    pid_t pid = fork();
-    if (pid == 0)
-        exit(0);
-    has_ended(pid);
+    goes_on(100, 100);
 }
 
 int main(int count, char **arguments)
