@@ -8,7 +8,7 @@ import pytest
 
 import aarch64_asm
 
-SEQUENCES = "alloc free alloc_counted free_counted free_rcu pop push replace replace_rcu take_hits"
+SEQUENCES = "alloc free alloc_counted free_counted free_rcu pop push replace replace_rcu swap_empty swap_full take_hits"
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +46,16 @@ def test_nothing_is_left_out(units, root):
         "global_asm",
         "thread_pointer",
     }
-    # As many texts as there are asm! and sequence! in the file.
-    source = (root / aarch64_asm.SEQUENCES).read_text()
+    # As many texts as there are asm! and sequence! in the files.
+    source = aarch64_asm.sequences(root)
     assert len(aarch64_asm.blocks(source)) == source.count("asm!(") + source.count("sequence!(") - 1
-    for part in ("", "_rcu"):
+    for part in ("", "_rcu", "_swap"):
         x86 = (root / f"rust/core/src/percpu/seq_x86_64{part}.rs").read_text()
         assert {block.function for block in aarch64_asm.blocks(x86)} <= names
 
 
 def test_sequences_commit_by_one_store_at_their_end(units, root):
-    source = (root / aarch64_asm.SEQUENCES).read_text()
+    source = aarch64_asm.sequences(root)
     sequences = [block.function for block in aarch64_asm.blocks(source) if block.macro == "sequence"]
     assert set(sequences) >= set(SEQUENCES.split())
     for name in sequences:
@@ -84,18 +84,19 @@ def test_slot_offsets_are_those_of_the_struct(root):
 )
 def test_a_wrong_instruction_is_refused(root, command, tmp_path, good, bad):
     place = tmp_path / "tree"
-    for path in (aarch64_asm.SEQUENCES, aarch64_asm.RSEQ, aarch64_asm.SLOT):
+    for path in (*aarch64_asm.SEQUENCES, aarch64_asm.RSEQ, aarch64_asm.SLOT):
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         (place / path).write_text((root / path).read_text())
-    source = (place / aarch64_asm.SEQUENCES).read_text()
+    file = place / aarch64_asm.SEQUENCES[0]
+    source = file.read_text()
     assert good in source
-    (place / aarch64_asm.SEQUENCES).write_text(source.replace(good, bad))
+    file.write_text(source.replace(good, bad))
     assert aarch64_asm.main([str(place)]) == 1
 
 
 @pytest.mark.parametrize("bad", ["shift = const offset::NONE", "shift = const UNKNOWN"])
 def test_a_form_that_is_not_known_is_an_error(root, bad):
-    source = (root / aarch64_asm.SEQUENCES).read_text()
+    source = aarch64_asm.sequences(root)
     block = next(block for block in aarch64_asm.blocks(source) if block.function == "alloc")
     block.text = block.text.replace("shift = const offset::SHIFT", bad)
     with pytest.raises(ValueError, match="unknown constant"):

@@ -2,7 +2,7 @@
 
 There is no aarch64 machine here, and Rust's compiler needs the target's standard library to look at the whole crate.
 So this takes the assembly text out of the sources, puts registers and numbers where Rust would, and asks an assembler.
-It knows the few forms that the two files use, and refuses what it does not know.
+It knows the few forms that these files use, and refuses what it does not know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-SEQUENCES = Path("rust/core/src/percpu/seq_aarch64.rs")
+SEQUENCES = [Path(f"rust/core/src/percpu/seq_aarch64{part}.rs") for part in ("", "_swap")]
 RSEQ = Path("rust/core/src/os/rseq.rs")
 SLOT = Path("rust/core/src/percpu/slot.rs")
 ASSEMBLERS = {
@@ -47,6 +47,11 @@ def offsets(slot: str) -> dict[str, int]:
         raise ValueError(f"Slot is {at} bytes, or its fields were not understood: {fields}")
     named = {f"offset::{name.upper()}": place for name, place in fields.items()}
     return named | {"offset::SHIFT": int(re.search(r"const SHIFT: usize = (\d+);", slot)[1])}  # type: ignore[index]
+
+
+def sequences(root: Path) -> str:
+    """The text of every file with sequences."""
+    return "".join((root / path).read_text(encoding="utf-8") for path in SEQUENCES)
 
 
 def unescape(text: str) -> str:
@@ -151,19 +156,19 @@ def statics(source: str) -> str:
 
 def generate(root: Path) -> dict[str, str]:
     """Everything that is assembly on aarch64, by name."""
-    sequences, rseq = ((root / path).read_text(encoding="utf-8") for path in (SEQUENCES, RSEQ))
+    source, rseq = sequences(root), (root / RSEQ).read_text(encoding="utf-8")
     constants = offsets((root / SLOT).read_text(encoding="utf-8"))
     signature = re.search(r'target_arch = "aarch64"\)\]\npub\(crate\) const SIGNATURE: u32 = (\w+);', rseq)
     if signature is None:
         raise ValueError("no signature for aarch64")
     constants["SIGNATURE"] = int(signature[1].replace("_", ""), 0)
-    own = re.findall(r"const (\w+): \w+ = (\d+);", sequences)
+    own = re.findall(r"const (\w+): \w+ = (\d+);", source)
     constants |= {name: int(value) for name, value in own}
     units = {"global_asm": statics(rseq)}
-    for block in blocks(sequences):
+    for block in blocks(source):
         # Generic over which pair a cache uses: once for each.
         for pair in ("PLAIN", "HELD"):
-            text = assembly(block, sequences, constants | {"MAIN": constants[f"offset::{pair}"]})
+            text = assembly(block, source, constants | {"MAIN": constants[f"offset::{pair}"]})
             units[f"{block.function}_{pair.lower()}"] = text
     thread = re.search(r'target_arch = "aarch64"\)\]\s*asm!\("([^"]+)"', rseq)
     if thread is None:

@@ -3,6 +3,7 @@
 //! Source: `slab_alloc_node`, `replace_empty_main`, `___slab_alloc` (mm/slub.c).
 
 use super::ask::may_alloc;
+use super::callbacks::any_runs;
 use super::construct::{Failed, check_alloc, outcome, zero_refused};
 use super::free;
 use super::header::Cache;
@@ -11,7 +12,7 @@ use super::options::{AllocFlags, Found, Level};
 use super::sheaves::Filled;
 use super::slabs::At;
 use crate::pages::NodeId;
-use crate::percpu::Pair;
+use crate::percpu::{Pair, seq};
 use crate::sheaf::Sheaf;
 use crate::stats::Stat;
 use core::ptr::{NonNull, null_mut};
@@ -23,7 +24,44 @@ const TRIES: usize = 8;
 #[inline(never)]
 #[unsafe(link_section = "haybarn_alloc_slow")]
 pub(super) fn slow(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
+    if flags.is_empty() && !any_runs() && refreshed(cache) {
+        // SAFETY: the cache's own slots.
+        if let Some(object) = NonNull::new(unsafe { seq::alloc(cache.slots()) }) {
+            return Some(object);
+        }
+    }
+    slower(cache, flags)
+}
+
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = "haybarn_alloc_slow")]
+fn slower(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
     traced(cache, flags, None).map(|(object, _)| object)
+}
+
+/// Whether main was used up and is not any more: nearly all slow allocations end here, with a hit. The object is taken by the hit,
+/// not on the way, because a processor foresees which store a hit's load of the cursor reads; see docs/design.md.
+#[inline(always)]
+fn refreshed(cache: &Cache) -> bool {
+    let (slots, backend) = (cache.slots(), cache.backend);
+    // SAFETY: the cache's own slots and backend, here and below. Where a fault wants to be asked they are stopped.
+    if unsafe { backend.swap_empty(slots) } {
+        return true;
+    }
+    if !backend.is_plain() {
+        return false;
+    }
+    let at = At::new(cache);
+    // SAFETY: as above.
+    let pair = unsafe { backend.pair(slots, at.cpu()) };
+    let is_used_up = |cursor: *mut u64| cursor.is_null() || cache.shape.is_empty(cursor);
+    let restocked = !pair.is_stopped() && is_used_up(pair.main) && is_used_up(pair.spare) && at.restock(pair);
+    if restocked {
+        at.settle();
+        in_use::note(cache);
+    }
+    restocked
 }
 
 /// What the options ask of an object that was found.
@@ -125,6 +163,7 @@ impl At<'_> {
             return Ok(None);
         }
         self.fold_hits();
+        let mut level = Level::Sheaf;
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; sheaves and objects pass as the trait says.
             let pair = unsafe { backend.pair(slots, self.cpu()) };
@@ -136,7 +175,7 @@ impl At<'_> {
                 let mut object = [null_mut()];
                 // SAFETY: as above.
                 match unsafe { backend.pop(slots, &mut object) } {
-                    Ok(1) => return Ok(NonNull::new(object[0]).map(|object| (object, Level::Sheaf))),
+                    Ok(1) => return Ok(NonNull::new(object[0]).map(|object| (object, level))),
                     Ok(_) => self.go_to(backend.cpu()),
                     Err(_) => return Ok(None),
                 }
@@ -148,41 +187,39 @@ impl At<'_> {
                 self.go_to(backend.cpu());
                 continue;
             }
-            return match self.two_full(self.home()) {
-                [Some(full), second] => {
-                    self.bump(Stat::BarnGet, 1 + u64::from(second.is_some()));
-                    Ok(self.take_from_full(full, second, pair))
-                }
-                [None, _] => {
-                    self.bump(Stat::BarnGetFail, 1);
-                    // A handler takes the one object that it needs from its slab.
-                    if self.is_nolock() { Ok(None) } else { self.refill(pair) }
-                }
-            };
+            if self.restock(pair) {
+                level = Level::Barn;
+                self.go_to(backend.cpu());
+                continue;
+            }
+            self.bump(Stat::BarnGetFail, 1);
+            // A handler takes the one object that it needs from its slab.
+            return if self.is_nolock() { Ok(None) } else { self.refill(pair) };
         }
         Ok(None)
     }
 
-    /// Takes an object from a full sheaf and installs the rest in place of the empty main, and a second one, if the barn had it, in
-    /// place of the spare, which is empty or not there.
+    /// Puts a full sheaf of the barn in place of the empty main, and a second one, if the barn has it, in place of the spare, which is
+    /// empty or not there. False: the barn has none. If the slot has changed, they are in the barn again.
     #[unsafe(link_section = "haybarn_alloc_slow")]
-    fn take_from_full(&self, mut full: Sheaf, second: Option<Sheaf>, pair: Pair) -> Option<Found> {
-        let node = self.home();
-        let object = full.pop();
-        [Some(&full), second.as_ref()].into_iter().flatten().for_each(|full| full.set_origin(self.cache.shape, false));
+    fn restock(self, pair: Pair) -> bool {
+        let (cache, node) = (self.cache, self.home());
+        let (Some(full), second) = self.two_full(node) else { return false };
+        self.bump(Stat::BarnGet, 1 + u64::from(second.is_some()));
+        [Some(&full), second.as_ref()].into_iter().flatten().for_each(|full| full.set_origin(cache.shape, false));
         let new = Pair { main: full.cursor(), spare: second.as_ref().map_or(pair.spare, Sheaf::cursor) };
         // SAFETY: the sheaves are ours, and the pair was read from this CPU's slot.
-        if object.is_some() && unsafe { self.cache.backend.replace(self.cache.slots(), self.cpu(), pair, new) } {
+        if unsafe { cache.backend.replace(cache.slots(), self.cpu(), pair, new) } {
             let main = self.sheaf_at(pair.main);
             match (second.is_some() && !pair.spare.is_null()).then(|| self.sheaf_at(pair.spare)) {
-                Some(spare) => self.put_two_empty(node, [main, spare]),
+                Some(spare) => self.put_two_empty(node, main, spare),
                 None => self.put_in_barn(node, main),
             }
         } else {
             self.put_in_barn(node, full);
             second.into_iter().for_each(|second| self.put_in_barn(node, second));
         }
-        Some((object?, Level::Barn))
+        true
     }
 
     /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.

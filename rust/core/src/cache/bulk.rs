@@ -240,7 +240,7 @@ impl At<'_> {
             }
             return false;
         };
-        self.install_empty(pair, empty, None);
+        self.install_empty(pair, empty);
         true
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn wait(cache: &Cache) -> bool {
 /// Keeps an object that is given back from inside a callback, if it must wait; `free` is what will be done.
 #[inline]
 pub(super) fn queue_free(cache: &Cache, object: NonNull<u8>, free: Free) -> bool {
-    !TOP.get().is_null() && queue_inside(cache, object, free)
+    any_runs() && queue_inside(cache, object, free)
 }
 
 #[cold]
@@ -134,11 +134,17 @@ pub(super) fn take_queued(cache: &Cache) -> Vec<NonNull<u8>> {
     queue.extract_if(.., |queued| core::ptr::eq(queued.cache, cache)).map(|queued| queued.object).collect()
 }
 
+/// Whether any callback runs on this thread, or what one queued is being done.
+#[inline]
+pub(super) fn any_runs() -> bool {
+    !TOP.get().is_null()
+}
+
 /// Refuses what could lead back into a callback of this thread: an allocation from the same cache in a constructor, from any
 /// in a destructor.
 #[inline]
 pub(super) fn check_alloc(cache: &Cache) -> Result<(), Error> {
-    if TOP.get().is_null() { Ok(()) } else { check_inside(cache) }
+    if any_runs() { check_inside(cache) } else { Ok(()) }
 }
 
 #[cold]

@@ -194,6 +194,13 @@ impl<T> StaticCache<T> {
     #[cold]
     #[inline(never)]
     fn alloc_slow(&'static self) -> Option<NonNull<T>> {
+        let Some(raw) = self.raw() else { return self.alloc_first() };
+        alloc::slow(raw.header(), AllocFlags::empty()).map(NonNull::cast)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_first(&'static self) -> Option<NonNull<T>> {
         alloc::slow(self.set_up().ok()?.header(), AllocFlags::empty()).map(NonNull::cast)
     }
 

@@ -6,7 +6,7 @@ use super::callbacks;
 use super::header::Cache;
 use super::in_use;
 use super::slabs::At;
-use crate::percpu::Pair;
+use crate::percpu::{Pair, seq};
 use crate::sheaf::Sheaf;
 use crate::stats::Stat;
 use core::ptr::{NonNull, null_mut};
@@ -20,10 +20,17 @@ const FLUSH_BATCH: usize = 32;
 #[inline(never)]
 #[unsafe(link_section = "haybarn_free_slow")]
 pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
-    give(cache, object);
+    let (slots, backend) = (cache.slots(), cache.backend);
+    // SAFETY: the cache's own slots and backend; the object is the caller's to give.
+    let is_there = !callbacks::any_runs() && unsafe { backend.swap_full(slots) && seq::free(slots, object.as_ptr()) };
+    if !is_there {
+        give(cache, object);
+    }
     in_use::note(cache);
 }
 
+#[inline(never)]
+#[unsafe(link_section = "haybarn_free_slow")]
 fn give(cache: &Cache, object: NonNull<u8>) {
     if cache.arena.nodes > 1 && give_at_home(cache, object) {
         return;
@@ -84,9 +91,7 @@ impl At<'_> {
             }
             if shape.is_full(pair.main) {
                 if !self.is_nolock() {
-                    if self.make_room(pair, object) {
-                        return self.hit_free();
-                    }
+                    self.make_room(pair);
                 } else if !self.make_room_cheaply(pair) {
                     return false;
                 }
@@ -111,51 +116,48 @@ impl At<'_> {
         true
     }
 
-    /// Changes a slot with a full main so that the next push finds room; true: the object is in it already. A lost race is no
-    /// harm: the next try looks again.
+    /// Changes a slot with a full main so that the next push finds room. A lost race is no harm: the next try looks again.
     #[unsafe(link_section = "haybarn_free_slow")]
-    fn make_room(&self, pair: Pair, object: *mut u8) -> bool {
+    fn make_room(&self, pair: Pair) {
         let (shape, node) = (self.cache.shape, self.home());
         let has_spare = !pair.spare.is_null();
         if has_spare && !shape.is_full(pair.spare) {
             // SAFETY: the pair was read from this CPU's slot.
             unsafe { self.swap_pair(pair, Pair { main: pair.spare, spare: pair.main }) };
-            return false;
+            return;
         }
         let room = self.cache.full_limit.saturating_sub(self.cache.barn(node).full(self.cache.form()));
         if has_spare && room == 0 {
             self.bump(Stat::BarnPutFail, 1);
-            return self.flush_spare(pair, object);
+            return self.flush_spare(pair);
         }
         // SAFETY: main was a sheaf's cursor when the pair was read.
         let empty = if has_spare && room > 1 && unsafe { Sheaf::is_filled_by_frees(pair.main, self.cache.shape) } {
             match self.two_empty(node) {
-                [Some(first), Some(second)] => return self.install_two_empty(pair, [first, second], object),
-                [one, _] => one,
+                (Some(first), Some(second)) => return self.install_two_empty(pair, first, second),
+                (one, _) => one,
             }
         } else {
             self.barn_empty(node)
         };
         match empty.or_else(|| self.new_sheaf()) {
-            Some(empty) => self.install_empty(pair, empty, Some(object)),
-            None => {
-                self.flush_main(has_spare);
-                false
+            Some(empty) => {
+                self.install_empty(pair, empty);
             }
+            None => self.flush_main(has_spare),
         }
     }
 
-    /// Puts an empty sheaf, with the object if there is one, in place of the full main, which becomes the spare, or goes to the
-    /// barn where there is one. False: the slot had changed, and nothing was done.
+    /// Puts an empty sheaf in place of the full main, which becomes the spare, or goes to the barn where there is one. False: the
+    /// slot had changed, and nothing was done.
     #[unsafe(link_section = "haybarn_free_slow")]
-    pub(super) fn install_empty(&self, pair: Pair, mut empty: Sheaf, object: Option<*mut u8>) -> bool {
+    pub(super) fn install_empty(&self, pair: Pair, empty: Sheaf) -> bool {
         let node = self.home();
         let has_spare = !pair.spare.is_null();
-        self.begin(&mut empty, object);
+        empty.set_origin(self.cache.shape, true);
         let new = Pair { main: empty.cursor(), spare: if has_spare { pair.spare } else { pair.main } };
         // SAFETY: the sheaf is ours, the pair this CPU's.
         if !unsafe { self.swap_pair(pair, new) } {
-            empty.clear(self.cache.shape);
             self.put_in_barn(node, empty);
             return false;
         }
@@ -166,30 +168,18 @@ impl At<'_> {
         true
     }
 
-    /// Puts two empty sheaves, one of them with the object, in place of main and spare, which go to the barn full. Only where frees
-    /// have filled main: right after an allocation took two full sheaves, a free keeps one of them, so that neither goes to and fro.
+    /// Puts two empty sheaves in place of main and spare, which go to the barn full. Only where frees have filled main: right after an
+    /// allocation took two full sheaves, a free keeps one of them, so that neither goes to and fro.
     #[unsafe(link_section = "haybarn_free_slow")]
-    fn install_two_empty(&self, pair: Pair, [mut main, mut spare]: [Sheaf; 2], object: *mut u8) -> bool {
+    fn install_two_empty(&self, pair: Pair, main: Sheaf, spare: Sheaf) {
         let node = self.home();
-        self.begin(&mut main, Some(object));
-        self.begin(&mut spare, None);
+        [&main, &spare].into_iter().for_each(|empty| empty.set_origin(self.cache.shape, true));
         // SAFETY: the sheaves are ours, the pair this CPU's.
-        if !unsafe { self.swap_pair(pair, Pair { main: main.cursor(), spare: spare.cursor() }) } {
-            main.clear(self.cache.shape);
-            self.put_two_empty(node, [main, spare]);
-            return false;
-        }
-        self.bump(Stat::BarnPut, 2);
-        self.put_two_full(node, [self.sheaf_at(pair.main), self.sheaf_at(pair.spare)]);
-        true
-    }
-
-    /// Readies an empty sheaf for a slot's frees, of which the object may be the first.
-    fn begin(&self, empty: &mut Sheaf, object: Option<*mut u8>) {
-        empty.set_origin(self.cache.shape, true);
-        if let Some(object) = object {
-            // SAFETY: an empty sheaf has room.
-            unsafe { empty.push(object) };
+        if unsafe { self.swap_pair(pair, Pair { main: main.cursor(), spare: spare.cursor() }) } {
+            self.bump(Stat::BarnPut, 2);
+            self.put_two_full(node, self.sheaf_at(pair.main), self.sheaf_at(pair.spare));
+        } else {
+            self.put_two_empty(node, main, spare);
         }
     }
 
@@ -197,16 +187,15 @@ impl At<'_> {
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = "haybarn_flush")]
-    fn flush_spare(&self, pair: Pair, object: *mut u8) -> bool {
+    fn flush_spare(&self, pair: Pair) {
         let without = Pair { main: pair.main, spare: null_mut() };
         // SAFETY: the pair is this CPU's; the displaced spare is ours.
-        if !unsafe { self.swap_pair(pair, without) } {
-            return false;
+        if unsafe { self.swap_pair(pair, without) } {
+            let mut spare = self.sheaf_at(pair.spare);
+            self.flush(&mut spare);
+            // While it was flushed, another thread may have changed the slot: then the sheaf goes to the barn.
+            self.install_empty(without, spare);
         }
-        let mut spare = self.sheaf_at(pair.spare);
-        self.flush(&mut spare);
-        // While it was flushed, another thread may have changed the slot: then the sheaf goes to the barn.
-        self.install_empty(without, spare, Some(object))
     }
 
     /// No memory for an empty sheaf: makes room in main itself.

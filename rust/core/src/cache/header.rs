@@ -30,6 +30,9 @@ pub(crate) struct Cache {
     /// CPU 0's slot. Kept as a pointer, not computed from `&self`: a shared reference to the header gives no right to write
     /// behind it, and the compiler makes use of that.
     slots: Slots,
+    /// CPU 0's counters, and node 0's slabs and barn: where they lie is known from `slots`, but slow paths look there often.
+    cpu_areas: *mut CpuArea,
+    node_areas: *mut NodeArea,
     pub arena: &'static Arena,
     pub backend: Backend,
     pub geometry: Geometry,
@@ -131,10 +134,15 @@ impl Cache {
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         let shape = Shape::new(geometry.sheaf_capacity);
         let slots = Slots(block.wrapping_add(SLOTS_AT).cast());
+        let end = slots.of(arena.slots as Cpu);
+        let first = end.map_addr(|address| address.next_multiple_of(align_of::<CpuArea>())).cast::<CpuArea>();
+        let cpu_areas = first.wrapping_add(NEGATIVE_SLOTS);
         let min_partial = Counter::new();
         min_partial.set(u64::from(geometry.min_partial));
         Self {
             slots,
+            cpu_areas,
+            node_areas: cpu_areas.wrapping_add(arena.slots as usize).cast(),
             arena,
             backend,
             geometry,
@@ -189,9 +197,7 @@ impl Cache {
     }
 
     fn cpu_area(&self, cpu: Cpu) -> *mut CpuArea {
-        let end = self.slots().of(self.arena.slots as Cpu);
-        let areas = end.map_addr(|address| address.next_multiple_of(align_of::<CpuArea>())).cast::<CpuArea>();
-        areas.wrapping_offset(NEGATIVE_SLOTS as isize + cpu as isize)
+        self.cpu_areas.wrapping_offset(cpu as isize)
     }
 
     /// A counter of one CPU.
@@ -225,10 +231,9 @@ impl Cache {
     }
 
     fn node_area(&self, node: NodeId) -> &NodeArea {
-        let areas = self.cpu_area(self.arena.slots as Cpu).cast::<NodeArea>();
         debug_assert!(u32::from(node.0) < self.arena.nodes);
         // SAFETY: the block has an area for every node; all of its fields are atomic.
-        unsafe { &*areas.wrapping_add(node.0 as usize) }
+        unsafe { &*self.node_areas.wrapping_add(node.0 as usize) }
     }
 
     pub fn node(&self, node: NodeId) -> &NodeSlabs {
@@ -278,10 +283,9 @@ impl Cache {
                 let stats = core::array::from_fn(|_| Counter::new());
                 self.cpu_area(cpu).write(CpuArea { stats, intent: Pair::stopped(), seen: Counter::new() });
             }
-            let nodes = self.cpu_area(total).cast::<NodeArea>();
             for node in 0..self.arena.nodes as usize {
                 let form = self.form();
-                nodes.wrapping_add(node).write(NodeArea {
+                self.node_areas.wrapping_add(node).write(NodeArea {
                     slabs: NodeSlabs::new(form),
                     barn: Barn::new(form),
                     loose: Counter::new(),

@@ -21,7 +21,7 @@ pub(super) static WANTED: Gong = Gong::new();
 pub(super) fn note(cache: &Cache) {
     if !cache.in_use.is_rung() {
         tell(cache);
-    } else if WANTED.is_rung() {
+    } else if WANTED.is_rung() && !ATTENDS.get() {
         attend_at_exit();
     }
 }
@@ -64,13 +64,15 @@ const OWN_KEYS: u32 = 32;
 /// The key whose destructor runs [`start`] when a thread ends; none where the process has used all of them.
 static KEY: OnceLock<Option<u32>> = OnceLock::new();
 
+thread_local! {
+    /// Whether the calling thread's end starts the service. Plain, so that it is there as long as the thread is.
+    static ATTENDS: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Sees to it that the end of the calling thread starts the service.
 #[cold]
 fn attend_at_exit() {
-    thread_local! {
-        static DONE: Cell<bool> = const { Cell::new(false) };
-    }
-    if DONE.try_with(|done| done.replace(true)).unwrap_or(true) {
+    if ATTENDS.replace(true) {
         return;
     }
     if let Some(&Some(key)) = KEY.get() {

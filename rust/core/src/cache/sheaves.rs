@@ -65,9 +65,9 @@ impl At<'_> {
     /// Up to two full sheaves from a node's barn.
     #[inline(never)]
     #[unsafe(link_section = "haybarn_barn")]
-    pub fn two_full(&self, node: NodeId) -> [Option<Sheaf>; 2] {
-        let got = self.cache.barn(node).get_two_full(self.cache.form(), &self.links());
-        got.map(|index| index.map(|index| self.saved_sheaf(index)))
+    pub fn two_full(self, node: NodeId) -> (Option<Sheaf>, Option<Sheaf>) {
+        let [first, second] = self.cache.barn(node).get_two_full(self.cache.form(), &self.links());
+        (first.map(|index| self.saved_sheaf(index)), second.map(|index| self.saved_sheaf(index)))
     }
 
     /// Objects in a node's barn; exact when quiet.
@@ -141,24 +141,24 @@ impl At<'_> {
     /// Up to two empty sheaves from a node's barn.
     #[inline(never)]
     #[unsafe(link_section = "haybarn_barn")]
-    pub fn two_empty(&self, node: NodeId) -> [Option<Sheaf>; 2] {
-        let got = self.cache.barn(node).get_two_empty(self.cache.form(), &self.links());
-        got.map(|index| index.map(|index| self.saved_sheaf(index)))
+    pub fn two_empty(self, node: NodeId) -> (Option<Sheaf>, Option<Sheaf>) {
+        let [first, second] = self.cache.barn(node).get_two_empty(self.cache.form(), &self.links());
+        (first.map(|index| self.saved_sheaf(index)), second.map(|index| self.saved_sheaf(index)))
     }
 
     /// Puts two full sheaves in a node's barn, the first on top; no limit.
     #[inline(never)]
     #[unsafe(link_section = "haybarn_barn")]
-    pub fn put_two_full(&self, node: NodeId, sheaves: [Sheaf; 2]) {
-        let two = sheaves.map(|sheaf| self.index_of(sheaf.save(self.cache.shape)));
+    pub fn put_two_full(self, node: NodeId, first: Sheaf, second: Sheaf) {
+        let two = [first, second].map(|sheaf| self.index_of(sheaf.save(self.cache.shape)));
         self.cache.barn(node).put_two_full(self.cache.form(), &self.links(), two);
     }
 
     /// Puts two empty sheaves in a node's barn.
     #[inline(never)]
     #[unsafe(link_section = "haybarn_barn")]
-    pub fn put_two_empty(&self, node: NodeId, sheaves: [Sheaf; 2]) {
-        let two = sheaves.map(|sheaf| self.index_of(sheaf.save(self.cache.shape)));
+    pub fn put_two_empty(self, node: NodeId, first: Sheaf, second: Sheaf) {
+        let two = [first, second].map(|sheaf| self.index_of(sheaf.save(self.cache.shape)));
         self.cache.barn(node).put_two_empty(self.cache.form(), &self.links(), two);
     }
 

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What meets in the model of the slot protocol: each case sound as it is, and caught where a step is left out.
 
-use super::{Cpu, Wrong, model};
+use super::{CAPACITY, Cpu, Wrong, model};
 use crate::sync::Bug;
 
 const ME: usize = 1;
@@ -25,6 +25,28 @@ fn neighbour_allocates(cpu: &Cpu) -> Vec<u32> {
     cpu.alloc(NEIGHBOUR).into_iter().collect()
 }
 
+/// The first steps of a slow allocation, and no others.
+fn swaps_and_allocates(cpu: &Cpu) -> Vec<u32> {
+    let taken = if cpu.swap(ME, 0) { cpu.pop(ME) } else { None };
+    taken.into_iter().chain([8]).collect()
+}
+
+fn swaps_and_frees(cpu: &Cpu) -> Vec<u32> {
+    if cpu.swap(ME, CAPACITY) && cpu.push(ME, 8) { vec![] } else { vec![8] }
+}
+
+/// As a child opens what the drainer left in its parent: with whatever was there.
+fn drains_and_opens_as_it_was(cpu: &Cpu) -> Vec<u32> {
+    if let Some(open) = cpu.drain() {
+        cpu.reopen(open);
+    }
+    vec![]
+}
+
+fn neighbour_swaps(cpu: &Cpu) -> Vec<u32> {
+    if cpu.swap(NEIGHBOUR, 0) { cpu.pop(NEIGHBOUR).into_iter().collect() } else { vec![] }
+}
+
 fn drains(cpu: &Cpu) -> Vec<u32> {
     cpu.flush();
     vec![]
@@ -39,6 +61,11 @@ fn forks(cpu: &Cpu) -> Vec<u32> {
 
 fn drain_against_alloc(wrong: Wrong) {
     model(None, wrong, (1, 1), [allocates, drains]);
+}
+
+fn opening_against_swap(wrong: Wrong) {
+    model(Some(3), wrong, (0, 2), [swaps_and_allocates, drains_and_opens_as_it_was]);
+    model(Some(3), wrong, (2, 1), [swaps_and_frees, drains_and_opens_as_it_was]);
 }
 
 fn drain_against_swap(wrong: Wrong) {
@@ -63,6 +90,23 @@ fn loom_drain_against_free_to_a_full_sheaf() {
 #[test]
 fn loom_drain_against_swap_of_the_pair() {
     drain_against_swap(Wrong::Nothing);
+}
+
+#[test]
+fn loom_drain_against_swap_by_one_sequence() {
+    model(None, Wrong::Nothing, (0, 2), [swaps_and_allocates, drains]);
+    model(None, Wrong::Nothing, (2, 1), [swaps_and_frees, drains]);
+}
+
+#[test]
+fn loom_drain_against_swap_with_a_neighbour() {
+    model(Some(2), Wrong::Nothing, (0, 1), [swaps_and_allocates, neighbour_allocates, drains]);
+    model(Some(2), Wrong::Nothing, (0, 1), [swaps_and_allocates, neighbour_swaps, drains]);
+}
+
+#[test]
+fn loom_drain_opening_against_swap_by_one_sequence() {
+    opening_against_swap(Wrong::Nothing);
 }
 
 #[test]
@@ -106,6 +150,18 @@ fn loom_drain_against_alloc_catches_no_membarrier() {
 #[should_panic(expected = "lost or doubled")]
 fn loom_drain_against_swap_catches_no_membarrier() {
     Bug::NoMembarrier.plant(|| drain_against_swap(Wrong::Nothing));
+}
+
+#[test]
+#[should_panic(expected = "lost or doubled")]
+fn loom_drain_against_swap_by_one_sequence_catches_no_membarrier() {
+    Bug::NoMembarrier.plant(|| model(None, Wrong::Nothing, (0, 2), [swaps_and_allocates, drains]));
+}
+
+#[test]
+#[should_panic]
+fn loom_drain_opening_against_swap_catches_a_stopped_main_swapped() {
+    opening_against_swap(Wrong::SwapsStopped);
 }
 
 #[test]

@@ -109,6 +109,8 @@ enum Wrong {
     ParkedIsStale,
     /// A slot that is opened after parking gets what its intent had before the flush.
     UnparkedFull,
+    /// A swap by one sequence takes a stopped main for one that is used up.
+    SwapsStopped,
 }
 
 struct Cpu {
@@ -170,6 +172,36 @@ impl Cpu {
 
     fn replace(&self, me: usize, old: Pair, new: Pair) -> bool {
         self.sequence(me, |state| (state.pair == old).then_some(()), |state, ()| state.pair = new).is_some()
+    }
+
+    /// `seq::swap_empty` and `seq::swap_full`: two loads, a look at each, and the commit. Swaps if main is at `used_up` objects and
+    /// the spare is not.
+    fn swap(&self, me: usize, used_up: usize) -> bool {
+        loop {
+            let main = self.step(|state| {
+                state.running = Some(me);
+                state.pair.main
+            });
+            let stopped = main == Stop && self.wrong == Wrong::SwapsStopped;
+            if !stopped && !matches!(main, At { level, .. } if level == used_up) {
+                return false;
+            }
+            let spare = self.step(|state| state.pair.spare);
+            if !matches!(spare, At { level, .. } if level != used_up) {
+                return false;
+            }
+            let committed = self.step(|state| {
+                let undisturbed = state.running == Some(me);
+                if undisturbed {
+                    state.pair = Pair { main: spare, spare: main };
+                    state.commits += 1;
+                }
+                undisturbed
+            });
+            if committed {
+                return true;
+            }
+        }
     }
 
     /// Two loads.

@@ -32,6 +32,10 @@ macro_rules! sequence {
     };
 }
 
+#[path = "seq_aarch64_swap.rs"]
+mod swap;
+pub(crate) use swap::{swap_empty, swap_full};
+
 #[inline(always)]
 fn area() -> *mut u8 {
     thread_pointer().wrapping_offset(area_offset())

@@ -18,6 +18,14 @@ pub(crate) unsafe fn free_at(_: *const Slots, _: *mut u8) -> bool {
     false
 }
 
+pub(crate) unsafe fn swap_empty(_: Slots) -> bool {
+    false
+}
+
+pub(crate) unsafe fn swap_full(_: Slots) -> bool {
+    false
+}
+
 pub(crate) unsafe fn alloc_counted(_: Slots) -> *mut u8 {
     core::ptr::null_mut()
 }

@@ -39,8 +39,11 @@ macro_rules! sequence {
 mod fast;
 #[path = "seq_x86_64_rcu.rs"]
 mod rcu;
+#[path = "seq_x86_64_swap.rs"]
+mod swap;
 pub(crate) use fast::{alloc, alloc_at, free, free_at};
 pub(crate) use rcu::{free_rcu, replace_rcu, swap_remote_word};
+pub(crate) use swap::{swap_empty, swap_full};
 
 /// As [`alloc`], for a cache that counts its hits: cursor and count are committed by one 16-byte store, so the count is
 /// exact. It misses when the count's half is about to wrap; the slow path then folds it away.
