@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::io;
 use std::mem::zeroed;
+use std::ops::Range;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is called inside the signal handler, on the thread that was interrupted. No lock, no allocation, nothing that waits.
 pub(super) trait Interrupt {
@@ -13,9 +14,15 @@ pub(super) trait Interrupt {
     fn interrupted(&self, at: usize);
 }
 
+/// A handler that took so long leaves its thread as long in peace: else one that finds memory short, and looks for it in vain
+/// again and again, takes all of the thread's time. Not longer than this: it may have waited for its CPU.
+const LONG: Range<Duration> = Duration::from_micros(50)..Duration::from_millis(1);
+
 thread_local! {
-    /// What this thread's handler calls. Plain and without a destructor: touching it in a handler allocates nothing.
+    /// What this thread's handler calls. Plain and without a destructor, here and below: touching it in a handler allocates nothing.
     static MINE: Cell<Option<*const (dyn Interrupt + 'static)>> = const { Cell::new(None) };
+    /// Until when it calls nothing.
+    static PEACE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// Interrupts the thread that started it until it is dropped, on the same thread.
@@ -25,7 +32,7 @@ pub(super) struct Ticker<'i> {
 }
 
 impl<'i> Ticker<'i> {
-    /// Calls `interrupt` every `period` that the thread is there to be interrupted.
+    /// Calls `interrupt` every `period` that the thread is there to be interrupted, unless the calls take most of the time.
     ///
     /// # Errors
     /// What the system said: no signal is free, or it has no timer to give.
@@ -99,7 +106,12 @@ extern "C" fn handler(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut lib
     // SAFETY: the system passes the interrupted thread's context; the pointer is set while what it leads to is borrowed.
     unsafe {
         let errno = *libc::__errno_location();
-        (*interrupt).interrupted(address(&*context.cast()));
+        let start = Instant::now();
+        if PEACE.get().is_none_or(|peace| start >= peace) {
+            (*interrupt).interrupted(address(&*context.cast()));
+            let took = start.elapsed();
+            PEACE.set((took > LONG.start).then(|| start + took + took.min(LONG.end)));
+        }
         *libc::__errno_location() = errno;
     }
 }
