@@ -150,7 +150,11 @@ static SHARED: StaticCache<(u64, [u8; 56])> = StaticCache::new("static-shared");
 #[test]
 fn first_uses_meet_setups() {
     let set_up = Counter::new();
-    for _round in 0..60 {
+    // Who comes first is up to the system: on a busy machine it may take many rounds until a setup does.
+    for round in 0..2000 {
+        if round >= 60 && set_up.get() > 0 {
+            return;
+        }
         let ready = Barrier::new(8);
         let before = set_up.get();
         let seen: Vec<RawCache> = std::thread::scope(|scope| {
@@ -189,5 +193,5 @@ fn first_uses_meet_setups() {
         // SAFETY: the threads are gone.
         unsafe { SHARED.destroy() }.unwrap();
     }
-    assert!(set_up.get() > 0, "no setup ever came first: nothing was tried");
+    panic!("no setup ever came first: nothing was tried");
 }
