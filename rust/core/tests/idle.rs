@@ -2,7 +2,7 @@
 
 mod support;
 
-use haybarn::{Arena, BackendKind, CPU_IDLE, CacheArgs, RawCache, set_virtual_cpu};
+use haybarn::{Arena, BackendKind, CPU_IDLE, CacheArgs, CacheStats, RawCache, Stat, set_virtual_cpu};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use support::process::{child, is_child, output};
@@ -52,6 +52,38 @@ fn threads_that_end_leave_nothing_on_their_cpus() {
         // And again: who is drained is looked after the next time too.
         use_cpu(cache);
         wait_until_drained(cache);
+        end(cache);
+    }
+}
+
+/// A slow allocation that only swaps main and spare says so too: what handlers have put there, who tell nobody, is found.
+#[test]
+fn a_swap_of_main_and_spare_is_a_use() {
+    for arena in real_arenas() {
+        let _stay = Pinned::to(0);
+        let cache = create(arena, "swapped", 64, &CacheArgs::default());
+        let capacity = cache.info().sheaf_capacity as usize;
+        // Whose end starts the service, if nobody has.
+        std::thread::spawn(move || use_cpu(cache)).join().unwrap();
+        let mut held = take_many(cache, 8 * capacity);
+        // Leaves empty sheaves in the barn.
+        give(cache, held.split_off(2 * capacity));
+        held.extend(take_many(cache, 6 * capacity));
+        wait_until_drained(cache);
+        // And until a look has found nothing.
+        std::thread::sleep(CPU_IDLE);
+        for object in held.split_off(6 * capacity + 5) {
+            // SAFETY: taken above.
+            unsafe { cache.free_nolock(object) };
+        }
+        let moved = |stats: &CacheStats| [Stat::SheafRefill, Stat::BarnGet].map(|stat| stats.get(stat));
+        let before = cache.stats();
+        assert!(before.in_sheaves > capacity as u64, "{before:?}");
+        held.extend(take_many(cache, capacity));
+        let after = cache.stats();
+        assert_eq!((moved(&after), after.in_sheaves > 0), (moved(&before), true), "not only swapped");
+        wait_until_drained(cache);
+        give(cache, held);
         end(cache);
     }
 }

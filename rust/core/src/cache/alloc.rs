@@ -24,11 +24,11 @@ const TRIES: usize = 8;
 #[inline(never)]
 #[unsafe(link_section = "haybarn_alloc_slow")]
 pub(super) fn slow(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
-    if flags.is_empty() && !any_runs() && refreshed(cache) {
-        // SAFETY: the cache's own slots.
-        if let Some(object) = NonNull::new(unsafe { seq::alloc(cache.slots()) }) {
-            return Some(object);
-        }
+    if flags.is_empty()
+        && !any_runs()
+        && let Some(object) = from_full_sheaf(cache)
+    {
+        return Some(object);
     }
     slower(cache, flags)
 }
@@ -40,28 +40,43 @@ fn slower(cache: &Cache, flags: AllocFlags) -> Option<NonNull<u8>> {
     traced(cache, flags, None).map(|(object, _)| object)
 }
 
-/// Whether main was used up and is not any more: nearly all slow allocations end here, with a hit. The object is taken by the hit,
-/// not on the way, because a processor foresees which store a hit's load of the cursor reads; see docs/design.md.
+/// Nearly all slow allocations: main is used up, and the spare or the barn has a sheaf for its place. `None`: nothing was done, or
+/// others were faster. The object is taken by a hit, not on the way, because a processor foresees which store a hit's load of the
+/// cursor reads; see docs/design.md.
 #[inline(always)]
-fn refreshed(cache: &Cache) -> bool {
+fn from_full_sheaf(cache: &Cache) -> Option<NonNull<u8>> {
     let (slots, backend) = (cache.slots(), cache.backend);
-    // SAFETY: the cache's own slots and backend, here and below. Where a fault wants to be asked they are stopped.
-    if unsafe { backend.swap_empty(slots) } {
-        return true;
-    }
     if !backend.is_plain() {
-        return false;
+        return None;
     }
-    let at = At::new(cache);
-    // SAFETY: as above.
-    let pair = unsafe { backend.pair(slots, at.cpu()) };
-    let is_used_up = |cursor: *mut u64| cursor.is_null() || cache.shape.is_empty(cursor);
-    let restocked = !pair.is_stopped() && is_used_up(pair.main) && is_used_up(pair.spare) && at.restock(pair);
-    if restocked {
+    // SAFETY: the cache's own slots and backend, here and below. Where a fault wants to be asked they are stopped.
+    if !unsafe { backend.swap_empty(slots) } {
+        let at = At::new(cache);
+        // SAFETY: as above.
+        let pair = unsafe { backend.pair(slots, at.cpu()) };
+        let is_used_up = |cursor: *mut u64| cursor.is_null() || cache.shape.is_empty(cursor);
+        if pair.is_stopped() || !is_used_up(pair.main) || !is_used_up(pair.spare) {
+            return None;
+        }
+        let found = at.restock(pair, false)?;
         at.settle();
-        in_use::note(cache);
+        if let Restocked::Object(object) = found {
+            in_use::note(cache);
+            return Some(object);
+        }
     }
-    restocked
+    // Behind the change of the slot: a look at it that has seen half of it is followed by another.
+    in_use::note(cache);
+    // SAFETY: as above.
+    NonNull::new(unsafe { seq::alloc(slots) })
+}
+
+/// What came of full sheaves of the barn.
+enum Restocked {
+    /// They are the CPU's.
+    Sheaves,
+    /// An object of theirs.
+    Object(NonNull<u8>),
 }
 
 /// What the options ask of an object that was found.
@@ -163,7 +178,6 @@ impl At<'_> {
             return Ok(None);
         }
         self.fold_hits();
-        let mut level = Level::Sheaf;
         for _ in 0..TRIES {
             // SAFETY: the cache's own slots and backend, here and below; sheaves and objects pass as the trait says.
             let pair = unsafe { backend.pair(slots, self.cpu()) };
@@ -175,7 +189,7 @@ impl At<'_> {
                 let mut object = [null_mut()];
                 // SAFETY: as above.
                 match unsafe { backend.pop(slots, &mut object) } {
-                    Ok(1) => return Ok(NonNull::new(object[0]).map(|object| (object, level))),
+                    Ok(1) => return Ok(NonNull::new(object[0]).map(|object| (object, Level::Sheaf))),
                     Ok(_) => self.go_to(backend.cpu()),
                     Err(_) => return Ok(None),
                 }
@@ -187,10 +201,8 @@ impl At<'_> {
                 self.go_to(backend.cpu());
                 continue;
             }
-            if self.restock(pair) {
-                level = Level::Barn;
-                self.go_to(backend.cpu());
-                continue;
+            if let Some(Restocked::Object(object)) = self.restock(pair, true) {
+                return Ok(Some((object, Level::Barn)));
             }
             self.bump(Stat::BarnGetFail, 1);
             // A handler takes the one object that it needs from its slab.
@@ -200,12 +212,16 @@ impl At<'_> {
     }
 
     /// Puts a full sheaf of the barn in place of the empty main, and a second one, if the barn has it, in place of the spare, which is
-    /// empty or not there. False: the barn has none. If the slot has changed, they are in the barn again.
+    /// empty or not there. With `take`, and also if the slot has changed and they go back to the barn, the caller has an object of
+    /// theirs. `None`: the barn has none.
     #[unsafe(link_section = "haybarn_alloc_slow")]
-    fn restock(self, pair: Pair) -> bool {
+    fn restock(self, pair: Pair, take: bool) -> Option<Restocked> {
         let (cache, node) = (self.cache, self.home());
-        let (Some(full), second) = self.two_full(node) else { return false };
-        self.bump(Stat::BarnGet, 1 + u64::from(second.is_some()));
+        let (full, second) = self.two_full(node);
+        let mut full = full?;
+        let sheaves = 1 + u64::from(second.is_some());
+        self.bump(Stat::BarnGet, sheaves);
+        let mut object = if take { full.pop() } else { None };
         [Some(&full), second.as_ref()].into_iter().flatten().for_each(|full| full.set_origin(cache.shape, false));
         let new = Pair { main: full.cursor(), spare: second.as_ref().map_or(pair.spare, Sheaf::cursor) };
         // SAFETY: the sheaves are ours, and the pair was read from this CPU's slot.
@@ -216,10 +232,12 @@ impl At<'_> {
                 None => self.put_in_barn(node, main),
             }
         } else {
+            object = object.or_else(|| full.pop());
+            self.bump(Stat::BarnPut, sheaves - u64::from(full.is_empty()));
             self.put_in_barn(node, full);
             second.into_iter().for_each(|second| self.put_in_barn(node, second));
         }
-        true
+        Some(object.map_or(Restocked::Sheaves, Restocked::Object))
     }
 
     /// Fills an empty sheaf from the slabs, takes an object, and installs the rest.

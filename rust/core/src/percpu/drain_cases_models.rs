@@ -159,7 +159,7 @@ fn loom_drain_against_swap_by_one_sequence_catches_no_membarrier() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "lost or doubled")]
 fn loom_drain_opening_against_swap_catches_a_stopped_main_swapped() {
     opening_against_swap(Wrong::SwapsStopped);
 }
