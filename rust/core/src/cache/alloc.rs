@@ -50,7 +50,7 @@ fn from_full_sheaf(cache: &Cache) -> Option<NonNull<u8>> {
         return None;
     }
     // SAFETY: the cache's own slots and backend, here and below. Where a fault wants to be asked they are stopped.
-    if !unsafe { backend.swap_empty(slots) } {
+    if !unsafe { seq::swap_empty(slots) } {
         let at = At::new(cache);
         // SAFETY: as above.
         let pair = unsafe { backend.pair(slots, at.cpu()) };

@@ -22,7 +22,9 @@ const FLUSH_BATCH: usize = 32;
 pub(super) fn slow(cache: &Cache, object: NonNull<u8>) {
     let (slots, backend) = (cache.slots(), cache.backend);
     // SAFETY: the cache's own slots and backend; the object is the caller's to give.
-    let is_there = !callbacks::any_runs() && unsafe { backend.swap_full(slots) && seq::free(slots, object.as_ptr()) };
+    let is_there = backend.is_plain()
+        && !callbacks::any_runs()
+        && unsafe { seq::swap_full(slots) && seq::free(slots, object.as_ptr()) };
     if !is_there {
         give(cache, object);
     }

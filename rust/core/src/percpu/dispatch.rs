@@ -5,7 +5,6 @@ use super::backend::{BackendKind, Closed, DrainIntent, Drained, PerCpu};
 use super::flagged::Flagged;
 #[cfg(not(target_env = "musl"))]
 use super::rseq;
-use super::seq;
 use super::slot::{Cpu, Pair, Slots};
 
 /// The backend of one cache.
@@ -83,27 +82,6 @@ impl Backend {
             Self::Plain => true,
             _ => false,
         }
-    }
-
-    /// Swaps main and spare of the caller's CPU, if main is empty and the spare is not, by one sequence. False: nothing was done, or
-    /// the backend takes two steps for it.
-    ///
-    /// # Safety
-    /// As [`PerCpu::pop`].
-    #[inline(always)]
-    pub unsafe fn swap_empty(self, slots: Slots) -> bool {
-        // SAFETY: the caller's word.
-        self.is_plain() && unsafe { seq::swap_empty(slots) }
-    }
-
-    /// Swaps main and spare of the caller's CPU, if main is full and the spare is not: see [`Backend::swap_empty`].
-    ///
-    /// # Safety
-    /// As [`PerCpu::push`].
-    #[inline(always)]
-    pub unsafe fn swap_full(self, slots: Slots) -> bool {
-        // SAFETY: the caller's word.
-        self.is_plain() && unsafe { seq::swap_full(slots) }
     }
 }
 

@@ -152,13 +152,10 @@ impl<const PAIR: usize> PerCpu for Rseq<PAIR> {
         unsafe {
             let (seen, taken) = (Self::read(slots, cpu), intent.0.read_volatile());
             let pick = |now: *mut u64, before: *mut u64| if now == stop() { before } else { now };
+            let pair = Pair { main: pick(seen.main, taken.main), spare: pick(seen.spare, taken.spare) };
             // One that the drainer had opened is in use.
             if seen.is_stopped() {
-                Self::open(
-                    slots,
-                    cpu,
-                    Pair { main: pick(seen.main, taken.main), spare: pick(seen.spare, taken.spare) },
-                );
+                Self::open(slots, cpu, pair);
             }
             flag.release();
         }

@@ -5,7 +5,7 @@
 use super::{SIGNATURE, Slots, area_offset, asm, offset};
 use crate::percpu::stop;
 
-/// Swaps this CPU's main and spare sheaves if main is empty and the spare is there. False: nothing was done.
+/// Swaps this CPU's main and spare sheaves if main is empty and the spare is not. False: nothing was done.
 ///
 /// # Safety
 /// As `alloc`.
