@@ -13,8 +13,12 @@ fn run(fault: Fault, name: &str, threads: u32) -> Report {
 }
 
 fn injected(fault: Fault, name: &str, threads: u32, inject: f64) -> Report {
+    seeded(fault, name, threads, inject, 1)
+}
+
+fn seeded(fault: Fault, name: &str, threads: u32, inject: f64, seed: u64) -> Report {
     let limits =
-        Limits { threads, time: Duration::from_secs(60), ops: Some(30_000), seed: 1, long_campaign: false, inject };
+        Limits { threads, time: Duration::from_secs(60), ops: Some(30_000), seed, long_campaign: false, inject };
     let scenario = scenario(name).expect("a scenario of that name");
     let run = Run::new(scenario, Arc::new(FaultyField(fault)), Arc::new(Claims::new()), limits, false).unwrap();
     std::thread::scope(|scope| {
@@ -49,6 +53,22 @@ fn an_honest_allocator_passes_every_scenario() {
     }
 }
 
+/// A run stops at its eighth violation, and with several threads all eight may be consequences, when the thread that met the cause
+/// was stopped before it could say so. Every run sees something; one of a few says this.
+fn told(fault: Fault, scenario: &str, threads: u32, part: &str) {
+    const SEEDS: u64 = 10;
+    let mut last = Vec::new();
+    for seed in 1..=SEEDS {
+        let report = seeded(fault, scenario, threads, 0.0, seed);
+        assert!(report.violations > 0, "{fault:?} was not seen by {scenario} with seed {seed}");
+        last = report.examples;
+        if last.iter().any(|example| example.contains(part)) {
+            return;
+        }
+    }
+    panic!("{fault:?} in {scenario}: none of {SEEDS} runs says {part:?}, the last said {last:?}");
+}
+
 /// With one thread it is the first that is seen. Of two, one may be letting go of the object while the other gets it again, a word
 /// of bits after the other: then what is seen first is a consequence.
 #[test]
@@ -66,9 +86,7 @@ fn an_object_handed_out_twice_is_seen() {
 
 fn handed_out_twice(fault: Fault, scenario: &str, threads: u32) {
     caught(fault, scenario, 1, Kind::HandedOutTwice);
-    let report = run(fault, scenario, threads);
-    let named = format!("{scenario}: {}: cache ", Kind::HandedOutTwice.name());
-    assert!(report.examples.iter().any(|example| example.starts_with(&named)), "{fault:?}: {:?}", report.examples);
+    told(fault, scenario, threads, &format!("{scenario}: {}: cache ", Kind::HandedOutTwice.name()));
 }
 
 #[test]
@@ -79,9 +97,7 @@ fn a_storage_that_breaks_its_promises_is_seen() {
         (Fault::DropsTheOwner, "expected an owner that stays until its last reader lets go"),
         (Fault::KeepsTheOwner, "expected no owner after the last reader"),
     ] {
-        let report = run(fault, "prealloc", 4);
-        assert!(report.violations > 0, "{fault:?} was not seen");
-        assert!(report.examples.iter().any(|example| example.contains(part)), "{fault:?}: {:?}", report.examples);
+        told(fault, "prealloc", 4, part);
     }
 }
 

@@ -41,6 +41,13 @@ static void handler(int number)
         abort();
 }
 
+/* On a busy machine the first interruptions may be long in coming. */
+static int is_over(double passed, double seconds)
+{
+    int met = interruptions > 100 && taken > 0;
+    return passed >= 60 || (passed >= seconds && met);
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 1;
@@ -83,7 +90,7 @@ int main(int argc, char **argv)
             kfree(mine[at]);
         }
         clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (now.tv_sec - start.tv_sec + (now.tv_nsec - start.tv_nsec) / 1e9 < seconds);
+    } while (!is_over(now.tv_sec - start.tv_sec + (now.tv_nsec - start.tv_nsec) / 1e9, seconds));
     CHECK(setitimer(ITIMER_REAL, &off, NULL) == 0);
     for (int at = 0; at < KEPT; at++)
         kfree(kept[at]);
