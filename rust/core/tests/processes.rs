@@ -4,8 +4,8 @@
 
 mod support;
 
-use haybarn::{Arena, ArenaConfig, BackendKind, CacheArgs, Error};
-use support::process::{can_filter, child, is_child, output, refuse};
+use haybarn::{Arena, ArenaConfig, BackendKind, CacheArgs, Error, Form, SlabFlags, Stat, failing_source};
+use support::process::{can_filter, child, is_child, output, refuse, refuse_here};
 use support::*;
 
 /// Several threads that start before and after the arena is there use one cache.
@@ -82,6 +82,60 @@ fn child_forced_rseq() {
         // Others may still be had.
         let locked = ArenaConfig { backend: Some(BackendKind::Locked), ..ArenaConfig::default() };
         work(Arena::create(locked).unwrap());
+    }
+}
+
+/// A thread that is refused its area, beside a full barn, while memory is out. It cannot be stopped in the middle and so loses the slot
+/// each time: what it took from the barn meanwhile must be served, not left behind.
+#[test]
+fn child_refused_thread_beside_a_full_barn() {
+    if !is_child() {
+        return;
+    }
+    let (source, switch) = failing_source();
+    let arena = Arena::create(ArenaConfig { source, ..config(BackendKind::Rseq, Form::Double) }).unwrap();
+    println!("why={}", arena.info().backend_why);
+    let _stay = Pinned::to(0);
+    let cache = create(arena, "beside", 64, &CacheArgs { flags: SlabFlags::NO_MERGE, ..CacheArgs::default() });
+    let capacity = cache.info().sheaf_capacity as usize;
+    let mut held = take_many(cache, 40 * capacity);
+    give(cache, held.drain(..20 * capacity));
+    // Main and spare are used up to the last object; what is left is the barn's.
+    let from_barn = || cache.stats().get(Stat::BarnGet);
+    let before = from_barn();
+    while from_barn() == before {
+        held.push(take(cache));
+    }
+    held.extend(take_many(cache, 2 * capacity - 1));
+    let full = cache.stats().in_sheaves as usize;
+    assert!(full >= 5 * capacity, "{full} objects in sheaves of {capacity}");
+    switch.fail_now();
+    let refused = std::thread::spawn(move || {
+        refuse_here(libc::SYS_rseq, libc::EPERM).unwrap();
+        let mut got = std::iter::from_fn(|| cache.alloc(PLAIN)).collect::<Vec<_>>();
+        let count = got.len();
+        got.sort_unstable();
+        got.dedup();
+        assert_eq!(got.len(), count, "an object was handed out twice");
+        give(cache, got);
+        count
+    });
+    let got = refused.join().unwrap();
+    switch.heal();
+    println!("full={full} got={got}");
+    assert!(got >= full, "{got} of the {full} objects in the barn");
+    give(cache, held);
+    audit_drained(cache, 0);
+    end(cache);
+}
+
+#[test]
+fn a_thread_that_is_refused_its_area_gets_what_the_barn_has() {
+    if has_rseq() && can_filter() {
+        let mut command = child("child_refused_thread_beside_a_full_barn");
+        command.env("GLIBC_TUNABLES", "glibc.pthread.rseq=0");
+        let out = output(command);
+        assert!(out.contains("why=our own registration"), "{out}");
     }
 }
 

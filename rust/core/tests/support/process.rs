@@ -32,26 +32,27 @@ fn step(code: u32, yes: u8, no: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: yes, jf: no, k }
 }
 
-/// From the start of the new program on, `call` fails with `errno`, as under the filters of some containers.
-pub fn refuse(command: &mut Command, call: libc::c_long, errno: i32) {
-    let program = [
+/// From now on `call` fails with `errno` in this thread and those that it starts. System calls and no more.
+pub fn refuse_here(call: libc::c_long, errno: i32) -> std::io::Result<()> {
+    let mut program = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
         step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
         step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let install = move || {
-        let mut program = program;
-        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-        // SAFETY: the filter is valid for the time of the call; both calls are system calls and no more.
-        let refused = unsafe {
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
-        };
-        if refused { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the filter is valid for the time of the call; both calls are system calls and no more.
+    let refused = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
     };
+    if refused { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// From the start of the new program on, `call` fails with `errno`, as under the filters of some containers.
+pub fn refuse(command: &mut Command, call: libc::c_long, errno: i32) {
     // SAFETY: the closure makes system calls only, as must be between fork and exec.
-    unsafe { command.pre_exec(install) };
+    unsafe { command.pre_exec(move || refuse_here(call, errno)) };
 }
 
 /// True if filters can be installed here at all (a sandbox may forbid even that).
