@@ -196,3 +196,37 @@ fn in_the_middle_of_everything() {
     });
     assert_eq!(codes, vec![0; 60]);
 }
+
+/// The child's service thread needs nothing that a thread of the parent's which was starting or ending may have held. One of std's
+/// hung here within 100 to 400 forks.
+#[test]
+fn while_threads_start_and_end() {
+    const FORKS: usize = 1000;
+    let _alone = alone();
+    let stop = Published::new(0);
+    let wrong = thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while stop.read() == 0 {
+                    thread::scope(|inner| (0..4).for_each(|_| drop(inner.spawn(|| ()))));
+                }
+            });
+        }
+        let in_turn = (0..FORKS).map(|_| {
+            in_child(|| {
+                let ran = Arc::new(Counter::new());
+                rcu::call(count(&ran));
+                while ran.get() == 0 {
+                    thread::yield_now();
+                }
+                // It ends as well, too.
+                service::stop();
+                i32::from(service::is_running())
+            })
+        });
+        let wrong = in_turn.enumerate().find(|&(_, code)| code != 0);
+        stop.publish(1);
+        wrong
+    });
+    assert_eq!(wrong, None, "the number of a fork and what its child said; 256 and the signal of the alarm if it hung");
+}

@@ -1,6 +1,8 @@
 //! What a thread asks of the system about itself and its machine.
 
-use core::ffi::c_void;
+use core::ffi::{CStr, c_int, c_void};
+use core::mem::{MaybeUninit, forget};
+use core::ptr::null_mut;
 use std::io;
 
 /// The CPU that the thread runs on; it may have moved when the caller looks at the number.
@@ -105,8 +107,58 @@ pub(crate) fn report(text: &str) {
     let _ = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
 }
 
-/// Runs `start` with all signals blocked, so that a thread which it starts never runs the program's handlers.
-pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+/// A thread that is not one of std's. Those take a lock of std's when they start and end; one that another thread held at a fork is
+/// never free in the child, and a thread that the child started would never come to its work.
+pub(crate) struct Thread(libc::pthread_t);
+
+impl Thread {
+    /// Starts one that runs `work` with all signals blocked, so never a handler of the program's. The system shows it by the name, of
+    /// at most 15 bytes; std does not know it.
+    ///
+    /// # Errors
+    /// `EAGAIN`: the system has none to give.
+    pub(crate) fn start(name: &'static CStr, work: extern "C" fn(*mut c_void) -> *mut c_void) -> io::Result<Self> {
+        let (mut attributes, mut thread) = (MaybeUninit::uninit(), 0);
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: the attributes are used between their setting up and their end; the function lives as long as the library.
+        unsafe {
+            succeeded(libc::pthread_attr_init(attributes))?;
+            let sized = succeeded(libc::pthread_attr_setstacksize(attributes, Self::STACK));
+            let start = || succeeded(libc::pthread_create(&raw mut thread, attributes, work, null_mut()));
+            let started = sized.and_then(|()| without_signals(start));
+            libc::pthread_attr_destroy(attributes);
+            started?;
+        }
+        // SAFETY: the thread is not joined yet, so its number is valid even if it has ended. A name that cannot be set is not missed.
+        unsafe { libc::pthread_setname_np(thread, name.as_ptr()) };
+        Ok(Self(thread))
+    }
+
+    /// As much as std gives, in bytes: callbacks are the program's.
+    const STACK: usize = 2 << 20;
+
+    /// Waits until it has ended.
+    pub(crate) fn join(self) {
+        // SAFETY: neither joined nor detached before: either takes the handle.
+        unsafe { libc::pthread_join(self.0, null_mut()) };
+        forget(self);
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // SAFETY: as in `join`.
+        unsafe { libc::pthread_detach(self.0) };
+    }
+}
+
+/// What a function of pthreads returned.
+fn succeeded(returned: c_int) -> io::Result<()> {
+    if returned == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(returned)) }
+}
+
+/// Runs `start` with all signals blocked, for the thread that it starts.
+fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are ours and written by the calls before they are read.
     unsafe {
         let mut all = core::mem::zeroed();
@@ -114,7 +166,7 @@ pub(crate) fn without_signals<T>(start: impl FnOnce() -> T) -> T {
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
         let started = start();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, core::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, null_mut());
         started
     }
 }
@@ -133,10 +185,7 @@ pub(crate) fn exit_key(destructor: extern "C" fn(*mut c_void)) -> io::Result<u32
     let mut key = 0;
     let destructor: unsafe extern "C" fn(*mut c_void) = destructor;
     // SAFETY: `key` is ours, and the destructor takes any value.
-    match unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) } {
-        0 => Ok(key),
-        refused => Err(io::Error::from_raw_os_error(refused)),
-    }
+    succeeded(unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) }).map(|()| key)
 }
 
 /// Takes back a key that was not used.
@@ -151,10 +200,7 @@ pub(crate) fn drop_exit_key(key: u32) {
 /// `ENOMEM`.
 pub(crate) fn set_at_exit(key: u32, value: *mut c_void) -> io::Result<()> {
     // SAFETY: the key was made by `exit_key`.
-    match unsafe { libc::pthread_setspecific(key, value) } {
-        0 => Ok(()),
-        refused => Err(io::Error::from_raw_os_error(refused)),
-    }
+    succeeded(unsafe { libc::pthread_setspecific(key, value) })
 }
 
 /// Nanoseconds of a clock that never goes back.

@@ -82,7 +82,7 @@ pub fn stop() {
     };
     match thread {
         // The thread catches what tasks throw.
-        Some(thread) => drop(thread.join()),
+        Some(thread) => thread.join(),
         // Another caller joins it.
         None => {
             while lock().running == running {

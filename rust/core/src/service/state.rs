@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! What the service consists of.
 
+use crate::os::thread::Thread;
 use crate::sync::{Bell, Counter};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Work that is done now and then.
@@ -17,7 +17,7 @@ pub trait Task: Sync {
 pub(super) struct Service {
     pub tasks: Vec<&'static dyn Task>,
     /// Until somebody joins it.
-    pub thread: Option<JoinHandle<()>>,
+    pub thread: Option<Thread>,
     /// From the thread's start to its end: how many were started so far.
     pub running: Option<u64>,
     pub started: u64,

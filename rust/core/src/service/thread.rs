@@ -4,8 +4,9 @@
 use super::forks::keeps_nobody_else_alive;
 use super::state::{BELL, REFUSED, Service, Task, lock};
 use crate::os;
+use core::ffi::c_void;
+use core::ptr::null_mut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// When each task is to run again.
@@ -20,8 +21,7 @@ pub(super) fn start(service: &mut Service) -> bool {
     if service.running.is_some() || service.stopped {
         return true;
     }
-    let started = os::thread::without_signals(|| Builder::new().name("haybarn-service".to_owned()).spawn(serve));
-    match started {
+    match os::thread::Thread::start(c"haybarn-service", serve) {
         Ok(thread) => {
             service.started += 1;
             service.running = Some(service.started);
@@ -37,7 +37,7 @@ pub(super) fn start(service: &mut Service) -> bool {
     }
 }
 
-fn serve() {
+extern "C" fn serve(_: *mut c_void) -> *mut c_void {
     lock().token = os::thread::token();
     let mut due = Due::new();
     while let Some(tasks) = next(&mut due) {
@@ -49,6 +49,7 @@ fn serve() {
             }
         }
     }
+    null_mut()
 }
 
 /// Sleeps until something is due, and gives the tasks; `None` when the thread is to end.
