@@ -27,6 +27,13 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Ctrl-C as in a terminal. What a shell does not wait for, it starts with SIGINT ignored; that is inherited."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def tool() -> Callable[[str], str]:
     """Path of a program of the host. Without it a test skips; in CI, where tools/host_tools.py ran before, it fails."""
