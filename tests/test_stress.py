@@ -268,7 +268,10 @@ def test_the_documentation_has_the_same_table(root: Path) -> None:
 def test_an_interrupt_ends_the_run_soon() -> None:
     command = [sys.executable, "-m", "haybarn", "stress", "--seconds", "100", "--scenario", "churn"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(1.5)
+        while len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1:
+            time.sleep(0.01)
+        # In the middle of it.
+        time.sleep(0.5)
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)

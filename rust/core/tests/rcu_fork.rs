@@ -9,6 +9,7 @@ use haybarn::{rcu, service};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 use support::in_child;
 
 /// Forks take turns: what a test queued must not be run by another's barrier in the middle.
@@ -201,18 +202,22 @@ fn in_the_middle_of_everything() {
 /// hung here within 100 to 400 forks.
 #[test]
 fn while_threads_start_and_end() {
+    /// About four seconds; on a machine that is busy fewer.
     const FORKS: usize = 1000;
+    const LONGEST: Duration = Duration::from_secs(15);
+    /// Not more than 100,000 threads: on one busy CPU the kernel comes to freeing their stacks much later.
+    const ROUNDS: usize = 1500;
     let _alone = alone();
-    let stop = Published::new(0);
+    let (stop, end) = (Published::new(0), Instant::now() + LONGEST);
     let wrong = thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                while stop.read() == 0 {
+                for _ in (0..ROUNDS).take_while(|_| stop.read() == 0) {
                     thread::scope(|inner| (0..4).for_each(|_| drop(inner.spawn(|| ()))));
                 }
             });
         }
-        let in_turn = (0..FORKS).map(|_| {
+        let in_turn = (0..FORKS).take_while(|_| Instant::now() < end).map(|_| {
             in_child(|| {
                 let ran = Arc::new(Counter::new());
                 rcu::call(count(&ran));
