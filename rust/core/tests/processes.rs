@@ -95,7 +95,8 @@ fn child_refused_thread_beside_a_full_barn() {
     let (source, switch) = failing_source();
     let arena = Arena::create(ArenaConfig { source, ..config(BackendKind::Rseq, Form::Double) }).unwrap();
     println!("why={}", arena.info().backend_why);
-    let _stay = Pinned::to(0);
+    // SAFETY: asks for a number.
+    let _stay = Pinned::to(unsafe { libc::sched_getcpu() } as u32);
     let cache = create(arena, "beside", 64, &CacheArgs { flags: SlabFlags::NO_MERGE, ..CacheArgs::default() });
     let capacity = cache.info().sheaf_capacity as usize;
     let mut held = take_many(cache, 40 * capacity);

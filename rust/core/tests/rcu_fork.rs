@@ -205,19 +205,26 @@ fn while_threads_start_and_end() {
     /// About four seconds; on a machine that is busy fewer.
     const FORKS: usize = 1000;
     const LONGEST: Duration = Duration::from_secs(15);
-    /// Not more than 100,000 threads: on one busy CPU the kernel comes to freeing their stacks much later.
-    const ROUNDS: usize = 1500;
+    /// Of each worker and between two forks. On a busy machine the kernel comes to freeing the stacks of so many threads much later.
+    const ROUNDS: u64 = 2;
     let _alone = alone();
-    let (stop, end) = (Published::new(0), Instant::now() + LONGEST);
+    let (stop, forks, end) = (Published::new(0), Counter::new(), Instant::now() + LONGEST);
     let wrong = thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                for _ in (0..ROUNDS).take_while(|_| stop.read() == 0) {
-                    thread::scope(|inner| (0..4).for_each(|_| drop(inner.spawn(|| ()))));
+                let mut rounds = 0;
+                while stop.read() == 0 {
+                    if rounds < ROUNDS * (1 + forks.get()) {
+                        rounds += 1;
+                        thread::scope(|inner| (0..4).for_each(|_| drop(inner.spawn(|| ()))));
+                    } else {
+                        thread::yield_now();
+                    }
                 }
             });
         }
         let in_turn = (0..FORKS).take_while(|_| Instant::now() < end).map(|_| {
+            forks.add(1);
             in_child(|| {
                 let ran = Arc::new(Counter::new());
                 rcu::call(count(&ran));
@@ -233,5 +240,6 @@ fn while_threads_start_and_end() {
         stop.publish(1);
         wrong
     });
+    eprintln!("{} forks", forks.get());
     assert_eq!(wrong, None, "the number of a fork and what its child said; 256 and the signal of the alarm if it hung");
 }

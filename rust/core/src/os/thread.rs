@@ -111,36 +111,37 @@ pub(crate) fn report(text: &str) {
 /// never free in the child, and a thread that the child started would never come to its work.
 pub(crate) struct Thread(libc::pthread_t);
 
+// SAFETY: any thread may join or detach one that is neither yet.
+unsafe impl Send for Thread {}
+
 impl Thread {
-    /// Starts one that runs `work` with all signals blocked, so never a handler of the program's. The system shows it by the name, of
-    /// at most 15 bytes; std does not know it.
+    /// As much as std gives unless it is told otherwise, in bytes: callbacks are the program's.
+    const STACK: usize = 2 << 20;
+
+    /// Starts one that runs `work` with all signals blocked, so never a handler of the program's.
     ///
     /// # Errors
-    /// `EAGAIN`: the system has none to give.
-    pub(crate) fn start(name: &'static CStr, work: extern "C" fn(*mut c_void) -> *mut c_void) -> io::Result<Self> {
-        let (mut attributes, mut thread) = (MaybeUninit::uninit(), 0);
+    /// `EAGAIN`: the system has none to give. `EINVAL`: the program's thread locals leave no room on a stack.
+    pub(crate) fn start(work: extern "C" fn(*mut c_void) -> *mut c_void) -> io::Result<Self> {
+        let (mut attributes, mut thread) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         let attributes = attributes.as_mut_ptr();
-        // SAFETY: the attributes are used between their setting up and their end; the function lives as long as the library.
+        // SAFETY: the attributes are used between their setting up and their end, the thread's number once it has been written. The
+        // function stays where it is: the library is never unloaded (docs/platform.md).
         unsafe {
             succeeded(libc::pthread_attr_init(attributes))?;
             let sized = succeeded(libc::pthread_attr_setstacksize(attributes, Self::STACK));
-            let start = || succeeded(libc::pthread_create(&raw mut thread, attributes, work, null_mut()));
+            let start = || succeeded(libc::pthread_create(thread.as_mut_ptr(), attributes, work, null_mut()));
             let started = sized.and_then(|()| without_signals(start));
             libc::pthread_attr_destroy(attributes);
-            started?;
+            started.map(|()| Self(thread.assume_init()))
         }
-        // SAFETY: the thread is not joined yet, so its number is valid even if it has ended. A name that cannot be set is not missed.
-        unsafe { libc::pthread_setname_np(thread, name.as_ptr()) };
-        Ok(Self(thread))
     }
-
-    /// As much as std gives, in bytes: callbacks are the program's.
-    const STACK: usize = 2 << 20;
 
     /// Waits until it has ended.
     pub(crate) fn join(self) {
         // SAFETY: neither joined nor detached before: either takes the handle.
-        unsafe { libc::pthread_join(self.0, null_mut()) };
+        let joined = succeeded(unsafe { libc::pthread_join(self.0, null_mut()) });
+        debug_assert!(joined.is_ok(), "{joined:?}");
         forget(self);
     }
 }
@@ -150,6 +151,12 @@ impl Drop for Thread {
         // SAFETY: as in `join`.
         unsafe { libc::pthread_detach(self.0) };
     }
+}
+
+/// Names the calling thread, in at most 15 bytes. The system shows the name; std does not know it.
+pub(crate) fn name_self(name: &CStr) {
+    // SAFETY: the call reads a string that ends. Longer ones are cut.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
 /// What a function of pthreads returned.

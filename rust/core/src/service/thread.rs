@@ -5,6 +5,7 @@ use super::forks::keeps_nobody_else_alive;
 use super::state::{BELL, REFUSED, Service, Task, lock};
 use crate::os;
 use core::ffi::c_void;
+use core::mem::forget;
 use core::ptr::null_mut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ pub(super) fn start(service: &mut Service) -> bool {
     if service.running.is_some() || service.stopped {
         return true;
     }
-    match os::thread::Thread::start(c"haybarn-service", serve) {
+    match os::thread::Thread::start(serve) {
         Ok(thread) => {
             service.started += 1;
             service.running = Some(service.started);
@@ -38,14 +39,16 @@ pub(super) fn start(service: &mut Service) -> bool {
 }
 
 extern "C" fn serve(_: *mut c_void) -> *mut c_void {
+    os::thread::name_self(c"haybarn-service");
     lock().token = os::thread::token();
     let mut due = Due::new();
     while let Some(tasks) = next(&mut due) {
         for (task, due) in tasks.iter().zip(&mut due) {
             if due.is_some_and(|due| due <= Instant::now()) {
-                // A task that panics has been reported by the panic hook; it is run again at the next kick.
-                let again = catch_unwind(AssertUnwindSafe(|| task.run())).unwrap_or(None);
-                *due = again.map(|time| Instant::now() + time);
+                // A task that panics has been reported by the panic hook; it is run again at the next kick. What it threw is not
+                // dropped, which might throw again.
+                let again = catch_unwind(AssertUnwindSafe(|| task.run())).map_err(forget);
+                *due = again.unwrap_or(None).and_then(|time| Instant::now().checked_add(time));
             }
         }
     }

@@ -254,8 +254,11 @@ pub fn in_child(body: impl FnOnce() -> i32) -> i32 {
         let pid = libc::fork();
         assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
         if pid == 0 {
-            // A hang is a failure: the alarm ends it.
-            libc::alarm(20);
+            // A hang is a failure: the alarm ends it, also on a service thread, which has all signals blocked.
+            let mut alarm = core::mem::zeroed();
+            libc::sigaddset(&raw mut alarm, libc::SIGALRM);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const alarm, null_mut());
+            libc::alarm(60);
             libc::_exit(body());
         }
         let mut status = 0;
