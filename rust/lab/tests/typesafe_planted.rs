@@ -39,9 +39,9 @@ fn without_the_recheck_another_object_is_seen() {
     for backend in backends() {
         let report = run(&WITHOUT, backend, 20_000_000);
         assert!(report.violations > 0, "{backend}: not seen in {} operations", report.ops);
-        let first = &report.examples[0];
+        // What is seen first may be a consequence.
         let expected = format!("typesafe-without-recheck: {}: cache ", Kind::AnotherObject.name());
-        assert!(first.starts_with(&expected), "{backend}: {first}");
+        assert!(report.examples.iter().any(|said| said.starts_with(&expected)), "{backend}: {:?}", report.examples);
     }
 }
 
