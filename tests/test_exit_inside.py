@@ -147,7 +147,7 @@ WORK = {
 
 def run(*parts):
     script = "\n".join(textwrap.dedent(part) for part in parts)
-    done = subprocess.run([sys.executable, "-X", "dev", "-c", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", script], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr, done.stdout
 
 

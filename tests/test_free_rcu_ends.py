@@ -104,7 +104,7 @@ def test_how_a_closed_cache_ends(how):
     obj.free_rcu()
     view.release()
     if how == "by itself":
-        for _ in range(600):
+        for _ in range(6000):
             if "ends" not in haybarn.caches():
                 break
             threading.Event().wait(0.01)
@@ -150,7 +150,7 @@ def test_a_dropped_cache_goes_by_itself():
     cache = KmemCache("by-itself", 64)
     cache.alloc().free_rcu()
     del cache
-    for _ in range(600):
+    for _ in range(6000):
         if "by-itself" not in haybarn.slabinfo() and "by-itself" not in haybarn.caches():
             break
         threading.Event().wait(0.01)

@@ -276,9 +276,13 @@ def test_ctrl_c_ends_the_waiting(wait, reader):
     with reader():
         rcu.call(lambda: None)
         thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
+
+        def interrupted():
+            thread.start()
             calls[wait]()
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
         thread.join()
     calls[wait]()
 

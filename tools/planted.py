@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 10
-SEEDS = range(1, 7)
+SEEDS = range(1, 13)  # the first ones catch as a rule; the others are for a machine that is busy
 PANIC = 101  # what Rust exits with
 # The cargo feature of a build that has the bug that HAYBARN_PLANT names, by its own feature; none if it names none.
 BY_NAME = "plant-by-name"
