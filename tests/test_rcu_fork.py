@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -113,6 +114,41 @@ def test_a_callback_that_forks():
     rcu.call(body)
     rcu.barrier()
     assert [os.waitstatus_to_exitcode(code) for code in status] == [7]
+
+
+def ends(pid, seconds=20):
+    """Waits for a child, which may hang before it can run anything of ours."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.0002)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
+
+
+def test_forks_while_the_service_thread_comes_to_the_interpreter():
+    """One child of 250 to 1,100 hung in os.fork (3.11), where the service thread was being given its thread state."""
+    stop = threading.Event()
+
+    def churn():
+        while not stop.is_set():
+            rcu.call(lambda: None)
+            time.sleep(0)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for number in range(3000):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            assert ends(pid), f"fork {number}"
+    finally:
+        stop.set()
+        thread.join()
+    rcu.barrier()
 
 
 def test_fork_again_and_again_under_load(in_child):

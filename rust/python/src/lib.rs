@@ -2,6 +2,7 @@
 
 mod addresses;
 mod args;
+mod attach;
 mod cache;
 mod cache_view;
 mod census;

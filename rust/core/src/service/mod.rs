@@ -60,6 +60,14 @@ pub(crate) fn wake() -> bool {
     }
 }
 
+/// Runs `work` while no thread of the process can fork; `work` may not ask for the service.
+#[doc(hidden)]
+pub fn between_forks<T>(work: impl FnOnce() -> T) -> T {
+    watch_forks();
+    let _service = lock();
+    work()
+}
+
 /// Ends the service thread and waits until it has: a task that it is at is done first. From then on nothing starts it again
 /// until [`allow`]. Called on the thread itself (by a callback) it does not wait; the thread ends after that callback.
 ///

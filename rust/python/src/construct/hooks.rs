@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use haybarn::{CtorError, Hooks};
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::reaping;
+use crate::attach::attached;
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
 use crate::foreign;
@@ -49,16 +49,6 @@ impl Hooks for Calls {
         self.0.slab_died();
         reaping::slab_died();
     }
-}
-
-/// Runs `call` attached to the interpreter; `None` if it has ended. Works also while it ends, on the thread that ends it.
-fn attached<R>(call: impl FnOnce(Python<'_>) -> R) -> Option<R> {
-    // SAFETY: callable from any thread.
-    if unsafe { ffi::PyGILState_Check() } == 1 {
-        // SAFETY: the thread is attached.
-        return Some(call(unsafe { Python::assume_attached() }));
-    }
-    Python::try_attach(call)
 }
 
 impl Calls {

@@ -19,6 +19,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
 
 use super::{Kept, section};
+use crate::attach::attached;
 use crate::errors::{self, Kind};
 use crate::foreign;
 
@@ -325,7 +326,7 @@ impl service::Task for Service {
         };
         // A turn before the interpreter: who ends the interpreter has to know that this thread is on its way to it.
         let Some(turn) = ready.then(|| later.try_run(false)).flatten() else { return again() };
-        let ran = Python::try_attach(|py| later.run(py, &turn, false));
+        let ran = attached(|py| later.run(py, &turn, false));
         drop(turn);
         match ran {
             // No interpreter: nothing will ever run on this thread.

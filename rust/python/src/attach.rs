@@ -1,0 +1,66 @@
+//! Attaching a thread to the interpreter in a way that a fork in the middle does not harm.
+
+use haybarn::service;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// Runs `call` attached to the interpreter; `None` if it has ended. Works also while it ends, on the thread that ends it.
+///
+/// A thread that Python does not know gets a thread state first, for which CPython takes a lock without the GIL. CPython's `os.fork` does
+/// not wait for it (3.11), and the child would, for ever; so it is made where forks wait.
+pub(crate) fn attached<R>(call: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    // SAFETY: these may be called from any thread.
+    let (is_attached, is_there) = unsafe { (ffi::PyGILState_Check() == 1, ffi::Py_IsInitialized() != 0) };
+    if is_attached {
+        // SAFETY: it is.
+        return Some(call(unsafe { Python::assume_attached() }));
+    }
+    if !is_there || is_finalizing() {
+        return None;
+    }
+    let _state = State::of_this_thread()?;
+    Python::try_attach(call)
+}
+
+/// Whether threads that attach now are ended; before 3.13 nobody says so in time.
+fn is_finalizing() -> bool {
+    #[cfg(Py_3_13)]
+    // SAFETY: may be called from any thread.
+    return unsafe { ffi::Py_IsFinalizing() } != 0;
+    #[cfg(not(Py_3_13))]
+    false
+}
+
+/// A thread state; this thread's own goes with it.
+enum State {
+    Own,
+    Known,
+}
+
+impl State {
+    /// `None` without memory.
+    fn of_this_thread() -> Option<Self> {
+        // SAFETY: these may be called from any thread while there is an interpreter; what is made is this thread's from then on, and
+        // is attached once, before it goes.
+        unsafe {
+            if !ffi::PyGILState_GetThisThreadState().is_null() {
+                return Some(Self::Known);
+            }
+            let made = service::between_forks(|| ffi::PyThreadState_New(ffi::PyInterpreterState_Main()));
+            if made.is_null() {
+                return None;
+            }
+            ffi::PyEval_RestoreThread(made);
+        }
+        Some(Self::Own)
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if matches!(self, Self::Own) {
+            // SAFETY: the thread is attached. A new state counts as ensured once: this takes it back, clears the state and detaches.
+            unsafe { ffi::PyGILState_Release(ffi::PyGILState_STATE::PyGILState_UNLOCKED) };
+        }
+    }
+}
