@@ -1,13 +1,14 @@
 //! Attaching a thread to the interpreter in a way that a fork in the middle does not harm.
 
+#[cfg(not(Py_3_12))]
 use haybarn::service;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// Runs `call` attached to the interpreter; `None` if it has ended. Works also while it ends, on the thread that ends it.
 ///
-/// A thread that Python does not know gets a thread state first, for which CPython takes a lock without the GIL. CPython's `os.fork` does
-/// not wait for it (3.11), and the child would, for ever; so it is made where forks wait.
+/// A thread that Python does not know gets a thread state first, for which CPython takes a lock without the GIL. In 3.11 `os.fork` does not
+/// wait for that lock, and the child would, for ever (CPython's issue 112275); so the state is made where forks wait.
 pub(crate) fn attached<R>(call: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     // SAFETY: these may be called from any thread.
     let (is_attached, is_there) = unsafe { (ffi::PyGILState_Check() == 1, ffi::Py_IsInitialized() != 0) };
@@ -46,7 +47,12 @@ impl State {
             if !ffi::PyGILState_GetThisThreadState().is_null() {
                 return Some(Self::Known);
             }
-            let made = service::between_forks(|| ffi::PyThreadState_New(ffi::PyInterpreterState_Main()));
+            let make = || ffi::PyThreadState_New(ffi::PyInterpreterState_Main());
+            // In 3.12 the child has a new lock. From 3.13 on `os.fork` holds it, and would wait for us while we wait for it (116522).
+            #[cfg(Py_3_12)]
+            let made = make();
+            #[cfg(not(Py_3_12))]
+            let made = service::between_forks(make);
             if made.is_null() {
                 return None;
             }
