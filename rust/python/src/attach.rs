@@ -10,17 +10,25 @@ use pyo3::prelude::*;
 /// A thread that Python does not know gets a thread state first, for which CPython takes a lock without the GIL. In 3.11 `os.fork` does not
 /// wait for that lock, and the child would, for ever (CPython's issue 112275); so the state is made where forks wait.
 pub(crate) fn attached<R>(call: impl FnOnce(Python<'_>) -> R) -> Option<R> {
-    // SAFETY: these may be called from any thread.
-    let (is_attached, is_there) = unsafe { (ffi::PyGILState_Check() == 1, ffi::Py_IsInitialized() != 0) };
-    if is_attached {
+    if is_attached() {
         // SAFETY: it is.
         return Some(call(unsafe { Python::assume_attached() }));
     }
-    if !is_there || is_finalizing() {
+    // SAFETY: may be called from any thread.
+    if unsafe { ffi::Py_IsInitialized() } == 0 || is_finalizing() {
         return None;
     }
     let _state = State::of_this_thread()?;
     Python::try_attach(call)
+}
+
+/// Whether this thread is attached to the interpreter.
+///
+/// Not `PyGILState_Check`: once a subinterpreter was made it says yes to everybody, for ever (documented so).
+pub(crate) fn is_attached() -> bool {
+    // SAFETY: these may be called from any thread. Up to 3.11 the second is the state of whoever holds the GIL; it is only compared.
+    let (own, attached) = unsafe { (ffi::PyGILState_GetThisThreadState(), ffi::compat::PyThreadState_GetUnchecked()) };
+    !own.is_null() && own == attached
 }
 
 /// Whether threads that attach now are ended; before 3.13 nobody says so in time.

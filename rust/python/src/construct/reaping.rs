@@ -8,6 +8,7 @@ use haybarn::sync::Published;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::attach;
 use crate::foreign;
 use crate::lifetimes::{inside, later};
 use crate::registry;
@@ -26,14 +27,10 @@ pub(super) fn install() {
 
 /// Called by whatever thread frees the last object of a slab.
 pub(super) fn slab_died() {
-    if died().publish_if(0, 1).is_ok() {
-        // SAFETY: callable from any thread.
-        let attached = unsafe { ffi::PyGILState_Check() } == 1;
-        if !attached {
-            // SAFETY: callable from any thread while the interpreter lives, attached or not. Where the interpreter's list is
-            // full, the next long call does it.
-            unsafe { ffi::Py_AddPendingCall(Some(pending), std::ptr::null_mut()) };
-        }
+    if died().publish_if(0, 1).is_ok() && !attach::is_attached() {
+        // SAFETY: callable from any thread while the interpreter lives, attached or not. Where the interpreter's list is
+        // full, the next long call does it.
+        unsafe { ffi::Py_AddPendingCall(Some(pending), std::ptr::null_mut()) };
     }
 }
 
