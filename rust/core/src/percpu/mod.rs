@@ -6,6 +6,8 @@ mod flagged;
 mod slot;
 mod support;
 
+#[cfg(all(test, not(any(loom, shuttle)), not(target_env = "musl")))]
+mod recover_tests;
 #[cfg(not(target_env = "musl"))]
 mod rseq;
 #[cfg(all(target_arch = "x86_64", not(target_env = "musl")))]
