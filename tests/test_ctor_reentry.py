@@ -144,19 +144,24 @@ def test_while_one_thread_is_in_a_dtor_others_allocate(in_threads):
 
     def dtor(obj):
         inside.set()
-        go_on.wait(60)
+        assert go_on.wait(60)
 
     cache = KmemCache("slow", 4096, dtor=dtor)
     cache.alloc().free()
-    thread = threading.Thread(target=cache.destroy)
-    thread.start()
-    assert inside.wait(60)
-    kept = [other.alloc() for _ in range(2000)]
-    for obj in kept:
-        obj.free()
-    other.alloc_bulk(100)
-    go_on.set()
-    thread.join()
+
+    def body(index):
+        if index == 0:
+            cache.destroy()
+            return
+        assert inside.wait(60)
+        kept = [other.alloc() for _ in range(2000)]
+        for obj in kept:
+            obj.free()
+        other.alloc_bulk(100)
+        go_on.set()
+
+    # Not on the main thread: the interpreter may call the destructor there, as soon as the slab dies.
+    in_threads(body, 2)
     other.destroy()
 
 
