@@ -57,6 +57,31 @@ def test_one_object_under_every_call_at_once(in_threads):
     cache.destroy()
 
 
+def test_one_bound_free_called_by_two_threads_frees_once(in_threads):
+    """`f = obj.free` is the only reference to the object, and whoever calls f borrows it."""
+    cache = KmemCache("bound", 64)
+    for _ in range(20):
+        frees = [obj.free for obj in cache.alloc_bulk(2000)]
+        at, wins = [0, 0], [0, 0]
+
+        def body(index, frees=frees, at=at, wins=wins):
+            for turn, free in enumerate(frees, 1):
+                at[index] = turn
+                while at[1 - index] < turn:
+                    pass
+                try:
+                    free()
+                    wins[index] += 1
+                except haybarn.DoubleFreeError:
+                    pass
+
+        in_threads(body, 2)
+        assert sum(wins) == len(frees)
+    frees.clear()
+    cache.validate()
+    cache.destroy()
+
+
 def test_objects_die_on_other_threads(in_threads):
     cache = KmemCache("handed-over", 64)
     boxes = [[] for _ in range(THREADS)]

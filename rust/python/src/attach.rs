@@ -11,15 +11,20 @@ use pyo3::prelude::*;
 /// wait for that lock, and the child would, for ever (CPython's issue 112275); so the state is made where forks wait.
 pub(crate) fn attached<R>(call: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     if is_attached() {
-        // SAFETY: it is.
-        return Some(call(unsafe { Python::assume_attached() }));
+        return if_attached(call);
     }
     // SAFETY: may be called from any thread.
-    if unsafe { ffi::Py_IsInitialized() } == 0 || is_finalizing() {
+    if unsafe { ffi::Py_IsInitialized() } == 0 || ends_who_attaches() {
         return None;
     }
     let _state = State::of_this_thread()?;
     Python::try_attach(call)
+}
+
+/// Runs `call` if the thread is attached; `None` if it is not.
+pub(crate) fn if_attached<R>(call: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    // SAFETY: it is.
+    is_attached().then(|| call(unsafe { Python::assume_attached() }))
 }
 
 /// Whether this thread is attached to the interpreter.
@@ -32,12 +37,21 @@ pub(crate) fn is_attached() -> bool {
 }
 
 /// Whether threads that attach now are ended; before 3.13 nobody says so in time.
-fn is_finalizing() -> bool {
+fn ends_who_attaches() -> bool {
+    cfg!(Py_3_13) && is_finalizing()
+}
+
+/// Whether the interpreter is being taken down. As `sys.is_finalizing()`.
+pub(crate) fn is_finalizing() -> bool {
     #[cfg(Py_3_13)]
-    // SAFETY: may be called from any thread.
-    return unsafe { ffi::Py_IsFinalizing() } != 0;
+    use ffi::Py_IsFinalizing;
     #[cfg(not(Py_3_13))]
-    false
+    unsafe extern "C" {
+        #[link_name = "_Py_IsFinalizing"]
+        fn Py_IsFinalizing() -> std::ffi::c_int;
+    }
+    // SAFETY: may be called from any thread.
+    unsafe { Py_IsFinalizing() != 0 }
 }
 
 /// A thread state; this thread's own goes with it.

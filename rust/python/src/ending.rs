@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use crate::cache::KmemCache;
 use crate::errors::{self, Kind};
-use crate::gate::Does;
+use crate::gate::{Does, Pass};
 use crate::guarded::{End, Gone, Left};
 use crate::lifetimes::inside;
 use crate::rcu::{Kept, Work, ends_are_queued, grace_period, listening, pay_debts, push, settle};
@@ -41,6 +41,10 @@ impl KmemCache {
     /// Waits for what is pending, as often as there is something, and then ends the cache or finds it live.
     fn end(&self, py: Python<'_>, what: &'static str, close: bool) -> PyResult<End> {
         object::hand_over_parked(py);
+        // Before it waits for readers: one may be waiting for this thread.
+        if inside::of(self.guarded.serial()) {
+            return Err(self.gone(py, Gone::Inside));
+        }
         loop {
             if self.guarded.is_pending(py) {
                 self.wait_for_pending(py, what)?;
@@ -84,9 +88,14 @@ impl KmemCache {
         if self.guarded.is_type_safe() {
             grace_period(py, what)?;
         }
-        let wait = |raw: RawCache| listening(py, what, |go_on| raw.rcu_barrier_while(go_on));
+        let wait = |raw: RawCache, pass: &Pass<'_>| {
+            // A signal handler that would end the cache here would wait for this wait.
+            let is_plain = self.guarded.lifetimes().is_none();
+            let _inside = is_plain.then(|| inside::wait(self.guarded.serial(), &self.name, pass.word()));
+            listening(py, what, |go_on| raw.rcu_barrier_while(go_on))
+        };
         // One that another thread destroyed meanwhile has nothing pending.
-        self.guarded.enter(py, Does::Alloc, true, |raw, _| wait(raw)).unwrap_or(Ok(()))?;
+        self.guarded.enter(py, Does::Alloc, true, wait).unwrap_or(Ok(()))?;
         self.guarded.reap_ripe(py);
         Ok(())
     }

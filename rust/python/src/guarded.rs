@@ -313,7 +313,7 @@ impl Guarded {
         call: impl FnOnce(RawCache, &Pass<'_>) -> R,
     ) -> Result<R, Gone> {
         // A destroyer waits for who is inside already.
-        let again = self.identity().is_some_and(|cache| inside::of(cache));
+        let again = self.identity().is_some_and(|cache| inside::of(cache.serial));
         let mut last = last::End::default();
         let pass = loop {
             match self.gate.enter(does, closed, again) {
@@ -340,6 +340,8 @@ impl Guarded {
     /// [`Guarded::enter`] for those who give back things (objects, prefilled sheaves) that kept the cache from being destroyed.
     /// `call` says how many objects it freed, to be counted, and how many things it gave back; this returns `left`. All of it
     /// happens inside the gate, so that a destroyer, who counts what is live, sees either both or neither.
+    ///
+    /// Where the interpreter ends and the destroyer does not run any more, nothing happens: they go with the process.
     fn leave_with(&self, py: Python<'_>, call: impl FnOnce(RawCache) -> (usize, usize)) -> u64 {
         let left = self.enter(py, Does::Free, true, |raw, pass| {
             let (objects, keepers) = call(raw);
@@ -347,7 +349,11 @@ impl Guarded {
             let keepers = keepers as u64;
             self.left.take(keepers.wrapping_neg()).wrapping_sub(keepers)
         });
-        left.unwrap_or_else(|gone| unreachable!("live objects in a cache that is {gone:?}"))
+        match left {
+            Ok(left) => left,
+            Err(Gone::Stuck) => u64::from(u32::MAX),
+            Err(gone) => unreachable!("live objects in a cache that is {gone:?}"),
+        }
     }
 
     /// Closed or destroyed?

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::attach;
+
 /// How long to wait in them: what is inside a callback is not held up by the interpreter's end before it wants the GIL.
 const AT_THE_END: Duration = Duration::from_secs(1);
 
@@ -24,15 +26,8 @@ impl End {
     }
 }
 
-/// Whether the interpreter is being taken down: then this thread is the last that runs.
-pub(crate) fn is_ending(py: Python<'_>) -> bool {
-    // An object may go, and be waited for, on an exception's way up.
-    let raised = PyErr::take(py);
-    // Without `sys` there is not much of an interpreter left.
-    let ask = || py.import("sys")?.getattr("is_finalizing")?.call0()?.extract::<bool>();
-    let ending = ask().unwrap_or(true);
-    if let Some(raised) = raised {
-        raised.restore(py);
-    }
-    ending
+/// Whether the interpreter is being taken down: then this thread is the last that runs. Asked of the interpreter itself: `sys` may be
+/// gone, or say what somebody wants it to say.
+pub(crate) fn is_ending(_: Python<'_>) -> bool {
+    attach::is_finalizing()
 }

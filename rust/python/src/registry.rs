@@ -39,6 +39,11 @@ pub(crate) fn add(cache: &Bound<'_, KmemCache>) -> PyResult<()> {
     Ok(())
 }
 
+/// Remembers a cache again that was garbage: the collector has cleared the weak reference, and the cache may live on.
+pub(crate) fn keep_known(cache: &Bound<'_, KmemCache>) -> PyResult<()> {
+    if find(cache.py(), cache.get().guarded.serial())?.is_none() { add(cache) } else { Ok(()) }
+}
+
 /// Drops the entries of caches that are gone; next time when there are twice as many as are left.
 fn forget(py: Python<'_>, table: &Bound<'_, PyDict>) -> PyResult<()> {
     for (serial, weak) in table.copy()? {

@@ -103,19 +103,6 @@ impl State {
         self.step(0, FREED)
     }
 
-    /// As [`State::free`], for a caller that holds the only reference there is: nobody else can be in the middle of a step.
-    #[cfg(all(Py_GIL_DISABLED, Py_3_14))]
-    #[inline]
-    pub(crate) fn free_alone(&self) -> Result<(), Refusal> {
-        match self.0.read() {
-            0 => {
-                self.0.publish(FREED);
-                Ok(())
-            }
-            seen => Err(refusal(seen)),
-        }
-    }
-
     /// Live to claimed: the first half of a bulk free.
     #[inline]
     pub(crate) fn claim(&self) -> Result<(), Refusal> {

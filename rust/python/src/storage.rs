@@ -7,7 +7,10 @@ use std::sync::Arc;
 use haybarn::{CacheName, CacheStorage as Core};
 use pyo3::prelude::*;
 
+use crate::attach;
 use crate::errors;
+use crate::lifetimes::dropped::{self, Reference};
+use crate::lifetimes::{later, soon};
 
 /// Storage for a cache: `KmemCache(name, size, storage=storage)` makes the cache in it, and keeps it.
 ///
@@ -80,17 +83,26 @@ impl CacheStorage {
     }
 }
 
-/// Whatever the owner of a cache is to Python. Let go of by any thread, attached to the interpreter or not: where it is not,
-/// the reference is given up when some thread is next.
-struct Owner(Py<PyAny>);
+/// The owner of a cache. What comes with its end runs outside of every call, and takes no more stack in a chain of owners.
+struct Owner(Option<Reference>);
 
-/// The owner as the core keeps it.
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(reference) = self.0.take() {
+            dropped::push(reference);
+        }
+        if attach::if_attached(later::run).is_none() {
+            soon::ask();
+        }
+    }
+}
+
+/// The owner as the core keeps it, and lets go of on any thread.
 pub(crate) fn keep(owner: Bound<'_, PyAny>) -> Arc<dyn Any + Send + Sync> {
-    Arc::new(Owner(owner.unbind()))
+    Arc::new(Owner(Some(Reference::new(owner))))
 }
 
 /// The owner that a name keeps, as long as it is not destroyed.
 pub(crate) fn owner_of<'py>(py: Python<'py>, name: &CacheName) -> Option<Bound<'py, PyAny>> {
-    let kept = name.owner()?;
-    kept.downcast_ref::<Owner>().map(|owner| owner.0.bind(py).clone())
+    name.owner()?.downcast_ref::<Owner>()?.0.as_ref().map(|owner| owner.get(py))
 }

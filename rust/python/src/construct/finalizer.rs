@@ -12,6 +12,7 @@ use crate::ending;
 use crate::foreign;
 use crate::lifetimes::later;
 use crate::prefilled::PrefilledSheaf;
+use crate::registry;
 
 /// What PyO3 does at the end of an instance.
 static DEALLOC: OnceLock<ffi::destructor> = OnceLock::new();
@@ -49,16 +50,20 @@ unsafe extern "C" fn finalize(cache: *mut ffi::PyObject) {
     // SAFETY: as above.
     let cache = unsafe { Bound::from_borrowed_ptr(py, cache).cast_into_unchecked::<KmemCache>() };
     let guarded = &cache.get().guarded;
-    // The destructor of the cache's own memory will do.
-    let is_plain = guarded.lifetimes().is_none() && !guarded.may_end_late(py);
-    if is_plain || guarded.is_destroyed() {
+    if guarded.is_destroyed() {
         return;
     }
     let raised = PyErr::take(py);
-    if let Err(error) = ending::last_reference_gone(&cache) {
+    // The destructor of the memory of a plain cache will do.
+    let is_plain = guarded.lifetimes().is_none() && !guarded.may_end_late(py);
+    let ended = if is_plain { Ok(()) } else { ending::last_reference_gone(&cache) };
+    if let Err(error) = ended.and_then(|()| if guarded.is_destroyed() { Ok(()) } else { registry::keep_known(&cache) })
+    {
         foreign::unraisable(py, error, Some(cache.as_any()));
     }
-    later::run(py);
+    if !is_plain {
+        later::run(py);
+    }
     if let Some(raised) = raised {
         raised.restore(py);
     }

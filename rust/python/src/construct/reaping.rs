@@ -1,16 +1,15 @@
 //! Who runs the destructors of dead slabs: the next long call of a thread that holds the GIL, at its end, outside of everything.
 //! Where a slab dies without the GIL, the interpreter is asked for such a moment.
+#![forbid(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
 use haybarn::sync::Published;
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::attach;
 use crate::foreign;
-use crate::lifetimes::{inside, later};
+use crate::lifetimes::{inside, later, soon};
 use crate::registry;
 
 /// 1 when slabs have died since somebody looked.
@@ -28,19 +27,8 @@ pub(super) fn install() {
 /// Called by whatever thread frees the last object of a slab.
 pub(super) fn slab_died() {
     if died().publish_if(0, 1).is_ok() && !attach::is_attached() {
-        // SAFETY: callable from any thread while the interpreter lives, attached or not. Where the interpreter's list is
-        // full, the next long call does it.
-        unsafe { ffi::Py_AddPendingCall(Some(pending), std::ptr::null_mut()) };
+        soon::ask();
     }
-}
-
-extern "C" fn pending(_: *mut c_void) -> c_int {
-    // In a forked child the interpreter may come here before our hook has taken care of what its threads have left behind.
-    if later::is_prepared() {
-        // SAFETY: called by the interpreter on its main thread, attached.
-        later::run(unsafe { Python::assume_attached() });
-    }
-    0
 }
 
 fn look(py: Python<'_>) {

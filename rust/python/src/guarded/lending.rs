@@ -105,10 +105,13 @@ impl Guarded {
 
     /// Gives a prefilled sheaf back, which kept the cache from being destroyed.
     pub(crate) fn take_back(&self, py: Python<'_>, sheaf: RawPrefilled) {
+        let mut sheaf = Some(sheaf);
         let left = self.leave(py, 0, 1, |_| {
-            drop(sheaf);
+            drop(sheaf.take());
             self.lent.take(u64::MAX);
         });
+        // It may come back inside the gate only.
+        std::mem::forget(sheaf);
         self.freed_on_closed(py, left);
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Identity {
 enum In {
     /// A call that has passed the cache's gate and counts in the word at this address.
     Call(usize),
+    /// A wait for a cache without callbacks, inside the gate whose word lies at this address; signal handlers run in it.
+    Wait(usize),
     /// A call that has the cache to itself: it destroys it.
     Alone,
     /// The cache's constructor.
@@ -83,6 +85,11 @@ pub(crate) fn call(cache: &Arc<Identity>, word: &Published) -> Inside {
     push(cache, In::Call(std::ptr::from_ref(word).addr()))
 }
 
+/// Enters a wait inside the gate of a cache without callbacks.
+pub(crate) fn wait(serial: u64, name: &str, word: &Published) -> Inside {
+    push(&Arc::new(Identity { serial, name: name.to_owned() }), In::Wait(std::ptr::from_ref(word).addr()))
+}
+
 /// Enters a call that has the cache to itself.
 pub(crate) fn alone(cache: &Arc<Identity>) -> Inside {
     push(cache, In::Alone)
@@ -103,14 +110,14 @@ fn callback<'c>(cache: &Arc<Identity>, what: In, running: &'c Published) -> Runn
     Running { _inside: push(cache, what), running }
 }
 
-/// Whether the thread is inside of anything.
+/// Whether the thread is inside of anything that may call back.
 pub(crate) fn anything() -> bool {
-    any(|_| true)
+    any(|entry| !matches!(entry.what, In::Wait(_)))
 }
 
-/// Whether it is inside of a call or a callback of this cache.
-pub(crate) fn of(cache: &Identity) -> bool {
-    any(|entry| entry.cache.serial == cache.serial)
+/// Whether it is inside of a call, a callback or a wait of the cache with this number.
+pub(crate) fn of(serial: u64) -> bool {
+    any(|entry| entry.cache.serial == serial)
 }
 
 /// Whether it is inside of a destructor.
@@ -136,8 +143,8 @@ pub(crate) fn must_not_wait() -> bool {
 
 /// How often the thread counts in the word of a gate.
 pub(crate) fn stays(word: &Published) -> u64 {
-    let word = In::Call(std::ptr::from_ref(word).addr());
-    count(|entry| entry.what == word)
+    let word = std::ptr::from_ref(word).addr();
+    count(|entry| entry.what == In::Call(word) || entry.what == In::Wait(word))
 }
 
 /// Whether the thread has the cache to itself.
@@ -174,12 +181,20 @@ what!(VALIDATE "a validation");
 what!(DESTROY "the end");
 what!(WAIT "waiting for another thread");
 
+/// Constructors that a thread may be inside of, each called by an allocation in the one before it; far more take all of its stack.
+const DEEPEST: u64 = 200;
+
 /// An allocation from cache `inner`: an error in a destructor, and in a callback of that cache.
 pub(crate) fn check_alloc(py: Python<'_>, serial: u64, inner: &str) -> PyResult<()> {
+    if count(|entry| entry.what == In::Ctor) >= DEEPEST {
+        let text =
+            format!("cache '{inner}': an allocation inside {DEEPEST} constructors is refused: the stack has an end");
+        return Err(errors::error(py, Kind::Reentry, text));
+    }
     refuse(py, inner, ALLOC, |entry| match entry.what {
         In::Dtor => true,
         In::Ctor => entry.cache.serial == serial,
-        In::Call(_) | In::Alone => false,
+        In::Call(_) | In::Wait(_) | In::Alone => false,
     })
 }
 
@@ -191,6 +206,13 @@ pub(crate) fn check(py: Python<'_>, inner: &Identity, what: What) -> PyResult<()
 /// The error for something that would have to wait, where nothing may.
 #[cold]
 pub(crate) fn would_wait(py: Python<'_>, inner: &str) -> PyErr {
+    let waits = with(|stack| stack.last().is_some_and(|entry| matches!(entry.what, In::Wait(_))));
+    if waits == Some(true) {
+        let text = format!(
+            "cache '{inner}': its end in a signal handler is refused while the same thread waits for its pending frees: end it afterwards"
+        );
+        return errors::error(py, Kind::Reentry, text);
+    }
     refuse(py, inner, WAIT, |_| true).err().unwrap_or_else(|| errors::from_core(py, reentry("?", inner, WAIT.0[2])))
 }
 
@@ -213,7 +235,7 @@ fn refuse(py: Python<'_>, inner: &str, what: What, matches: impl Fn(&Entry) -> b
         let text = match entry.what {
             In::Ctor => 0,
             In::Dtor => 1,
-            In::Call(_) | In::Alone => 2,
+            In::Call(_) | In::Wait(_) | In::Alone => 2,
         };
         Some((entry.cache.name.clone(), what.0[text]))
     });

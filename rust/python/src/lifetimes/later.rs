@@ -10,7 +10,7 @@ use haybarn::fork_generation;
 use haybarn::sync::Published;
 use pyo3::prelude::*;
 
-use super::inside;
+use super::{dropped, inside};
 use crate::foreign;
 
 type Work = Box<dyn FnOnce(Python<'_>)>;
@@ -66,8 +66,10 @@ pub(crate) fn run(py: Python<'_>) {
         if let Some(look) = ALSO.get() {
             look(py);
         }
+        let any = dropped::give_up(py);
         match QUEUE.try_with(|queue| queue.borrow_mut().pop_front()) {
             Ok(Some(work)) => work(py),
+            _ if any => (),
             _ => break,
         }
     }

@@ -5,12 +5,16 @@
 //! | `payloads` | the payloads of a cache, one reference each |
 //! | `inside` | what this thread is inside of, and what must not happen there |
 //! | `later` | what is put off until it is outside |
+//! | `dropped` | references that were let go of where Python code must not run |
+//! | `soon` | asking the interpreter for a moment outside |
 //! | `pins` | views that are still looked into when their callback has returned |
 
+pub(crate) mod dropped;
 pub(crate) mod inside;
 pub(crate) mod later;
 mod payloads;
 pub(crate) mod pins;
+pub(crate) mod soon;
 
 use std::ptr::NonNull;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::ptr::{self, NonNull};
 
 use haybarn::AllocFlags;
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -79,9 +80,9 @@ pub(crate) fn free_many(cache: &Bound<'_, KmemCache>, objects: &Bound<'_, PyTupl
     if claimed.try_reserve_exact(objects.len()).is_err() || addresses.try_reserve_exact(objects.len()).is_err() {
         return Err(this.out_of_memory(py, 0));
     }
-    for (at, object) in objects.iter_borrowed().enumerate() {
+    for at in 0..objects.len() {
         // SAFETY: attached; the cache is a `KmemCache`, and the tuple holds the object for as long as we look at it.
-        let step = unsafe { of_cache(py, cache.as_ptr(), object.as_ptr()) }
+        let step = unsafe { item(objects, at).and_then(|object| of_cache(py, cache.as_ptr(), object)) }
             .and_then(|object| object.state.claim().map(|()| object).map_err(|refusal| why(py, object, refusal, at)));
         match step {
             Ok(object) => {
@@ -98,6 +99,18 @@ pub(crate) fn free_many(cache: &Bound<'_, KmemCache>, objects: &Bound<'_, PyTupl
     // SAFETY: each was claimed by this call alone, so it is live, of this cache, and in the list once.
     unsafe { this.guarded.free_bulk(py, &mut addresses, DETACH_ABOVE) };
     Ok(())
+}
+
+/// A tuple that is being made is there for who asks the garbage collector, and what is not in it yet is null.
+fn item(objects: &Bound<'_, PyTuple>, at: usize) -> PyResult<*mut ffi::PyObject> {
+    // SAFETY: attached, and `at` is below its length.
+    let item = unsafe { ffi::PyTuple_GET_ITEM(objects.as_ptr(), at as ffi::Py_ssize_t) };
+    if item.is_null() {
+        return Err(PyTypeError::new_err(format!(
+            "objs must be a sequence of SlabObject, not a tuple without item {at}"
+        )));
+    }
+    Ok(item)
 }
 
 #[cold]

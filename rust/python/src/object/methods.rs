@@ -10,7 +10,6 @@ use super::layout::{SlabObject, raise};
 use super::retire;
 use crate::errors;
 use crate::gate::Here;
-use crate::state::Refusal;
 
 /// A table that the interpreter reads; its rows hold pointers to constants.
 struct Table<T>(UnsafeCell<T>);
@@ -121,25 +120,11 @@ pub(super) fn none() -> *mut ffi::PyObject {
     none
 }
 
-/// Live to freed. Without a GIL that is a locked instruction, but for an object that only the caller refers to.
-///
-/// # Safety
-/// Attached; `this` is `object`, referenced by the caller.
-#[inline]
-unsafe fn end(_object: *mut ffi::PyObject, this: &SlabObject) -> Result<(), Refusal> {
-    // SAFETY: the caller's word.
-    #[cfg(all(Py_GIL_DISABLED, Py_3_14))]
-    if unsafe { ffi::PyUnstable_Object_IsUniquelyReferenced(_object) } != 0 {
-        return this.state.free_alone();
-    }
-    this.state.free()
-}
-
 unsafe extern "C" fn free(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, attached, with an instance.
     let (py, this) = unsafe { (Python::assume_attached(), SlabObject::from_ptr(object)) };
-    // SAFETY: as above.
-    match unsafe { end(object, this) } {
+    // A count of one does not say that nobody else can come here: `f = obj.free` lends its one reference to every thread that calls f.
+    match this.state.free() {
         Ok(()) => {
             // SAFETY: the state has just gone from live to freed, which happens once.
             unsafe { this.cache(py).guarded.free(py, &Here::new(), this.address()) };
