@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import pytest
 
@@ -164,6 +165,20 @@ def test_a_plain_cache_that_a_finalizer_brings_back_is_still_known():
     assert haybarn.caches() == {"brought-back": kept[0]}
     kept[0].alloc().free()
     kept.pop().destroy()
+
+
+def test_a_stranger_in_the_table_of_caches():
+    """The collector shows the table. What else is put in there keeps nobody from finding the caches."""
+    cache = KmemCache("in-the-table", 64)
+    references = weakref.getweakrefs(cache)
+    tables = [found for found in gc.get_referrers(*references) if type(found) is dict]
+    assert len(tables) == 1
+    tables[0]["stranger"] = "strange"
+    assert haybarn.caches() == {"in-the-table": cache}
+    for at in range(200):
+        KmemCache(f"next-{at}", 64).destroy()
+    assert "stranger" not in tables[0], "what is no cache is dropped like one that is gone"
+    cache.destroy()
 
 
 def test_constructors_inside_constructors_end_with_an_error():

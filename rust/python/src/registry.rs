@@ -47,7 +47,7 @@ pub(crate) fn keep_known(cache: &Bound<'_, KmemCache>) -> PyResult<()> {
 /// Drops the entries of caches that are gone; next time when there are twice as many as are left.
 fn forget(py: Python<'_>, table: &Bound<'_, PyDict>) -> PyResult<()> {
     for (serial, weak) in table.copy()? {
-        if weak.cast::<PyWeakrefReference>()?.upgrade().is_none() {
+        if cache_of(&weak).is_none() {
             // Another thread may have been here too: then there is nothing left to drop.
             let _ = table.del_item(serial);
         }
@@ -58,21 +58,19 @@ fn forget(py: Python<'_>, table: &Bound<'_, PyDict>) -> PyResult<()> {
 
 /// The cache with that number, if its Python object is there.
 pub(crate) fn find(py: Python<'_>, serial: u64) -> PyResult<Option<Bound<'_, KmemCache>>> {
-    let Some(weak) = table(py).get_item(serial)? else { return Ok(None) };
-    let cache = weak.cast::<PyWeakrefReference>()?.upgrade();
-    cache.map(|cache| Ok(cache.cast_into::<KmemCache>()?)).transpose()
+    Ok(table(py).get_item(serial)?.and_then(|weak| cache_of(&weak)))
+}
+
+/// The cache of an entry, if it is there. The collector shows the dict to whoever asks, who may put anything in.
+fn cache_of<'py>(weak: &Bound<'py, PyAny>) -> Option<Bound<'py, KmemCache>> {
+    weak.cast::<PyWeakrefReference>().ok()?.upgrade()?.cast_into().ok()
 }
 
 /// Every cache that is not destroyed, oldest first.
 pub(crate) fn living(py: Python<'_>) -> PyResult<Vec<Bound<'_, KmemCache>>> {
     let mut found = Vec::new();
     for (_, weak) in table(py).copy()? {
-        if let Some(cache) = weak.cast::<PyWeakrefReference>()?.upgrade() {
-            let cache = cache.cast_into::<KmemCache>()?;
-            if !cache.get().guarded.is_destroyed() {
-                found.push(cache);
-            }
-        }
+        found.extend(cache_of(&weak).filter(|cache| !cache.get().guarded.is_destroyed()));
     }
     found.sort_by_key(|cache| cache.get().guarded.serial());
     Ok(found)
