@@ -148,7 +148,7 @@ impl KmemCache {
                 format!("cache '{}' is closed: it was left by `with` and gives out no new objects", self.name)
             }
             Gone::Destroyed => format!("cache '{}' is destroyed: create it again under this name", self.name),
-            Gone::Inside => return inside::would_wait(py, &self.name),
+            Gone::Inside => return inside::would_wait(py, self.guarded.serial(), &self.name),
             Gone::Stuck => {
                 let text = "the interpreter is ending, and a thread that is inside of a call does not run any more";
                 return errors::error(py, Kind::Unavailable, format!("cache '{}': {text}", self.name));

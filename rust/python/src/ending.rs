@@ -42,7 +42,7 @@ impl KmemCache {
     fn end(&self, py: Python<'_>, what: &'static str, close: bool) -> PyResult<End> {
         object::hand_over_parked(py);
         // Before it waits for readers: one may be waiting for this thread.
-        if inside::of(self.guarded.serial()) {
+        if inside::waits_for(self.guarded.serial()) {
             return Err(self.gone(py, Gone::Inside));
         }
         loop {
@@ -84,26 +84,36 @@ impl KmemCache {
 
     fn wait_for_pending(&self, py: Python<'_>, what: &'static str) -> PyResult<()> {
         self.may_wait(py, what)?;
+        let waited = self.wait_for_readers(py, what);
+        if waited.is_err() && matches!(self.finish(py), Ok(false)) {
+            // The signal handler that raised may have freed the last object of a closed cache, and left its end to us.
+            queue_end(py, self.guarded.serial(), None);
+        }
+        waited?;
+        self.guarded.reap_ripe(py);
+        Ok(())
+    }
+
+    /// A signal handler that would end the cache meanwhile would wait for this wait.
+    fn wait_for_readers(&self, py: Python<'_>, what: &'static str) -> PyResult<()> {
         // Slabs that are dead already have seen out a grace period after this; frees see out theirs.
         if self.guarded.is_type_safe() {
+            let _inside = inside::wait(self.guarded.serial(), &self.name, None);
             grace_period(py, what)?;
         }
         let wait = |raw: RawCache, pass: &Pass<'_>| {
-            // A signal handler that would end the cache here would wait for this wait.
-            let is_plain = self.guarded.lifetimes().is_none();
-            let _inside = is_plain.then(|| inside::wait(self.guarded.serial(), &self.name, pass.word()));
+            let word = self.guarded.lifetimes().is_none().then(|| pass.word());
+            let _inside = inside::wait(self.guarded.serial(), &self.name, word);
             listening(py, what, |go_on| raw.rcu_barrier_while(go_on))
         };
         // One that another thread destroyed meanwhile has nothing pending.
-        self.guarded.enter(py, Does::Alloc, true, wait).unwrap_or(Ok(()))?;
-        self.guarded.reap_ripe(py);
-        Ok(())
+        self.guarded.enter(py, Does::Alloc, true, wait).unwrap_or(Ok(()))
     }
 
     fn may_wait(&self, py: Python<'_>, what: &'static str) -> PyResult<()> {
         pay_debts();
         if inside::must_not_wait() {
-            return Err(inside::would_wait(py, &self.name));
+            return Err(inside::would_wait(py, self.guarded.serial(), &self.name));
         }
         if !rcu::is_reading() {
             return Ok(());

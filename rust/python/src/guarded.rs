@@ -34,7 +34,8 @@ pub(crate) enum Gone {
     Closed,
     /// Its memory has gone back.
     Destroyed,
-    /// It is to be waited for, and this thread is inside of a constructor or destructor that others may be waiting for.
+    /// It is to be waited for, and this thread is inside of a constructor or destructor that others may be waiting for, or in a signal
+    /// handler inside of a wait for this cache.
     Inside,
     /// The interpreter is ending, and a thread inside does not run any more.
     Stuck,
@@ -313,7 +314,7 @@ impl Guarded {
         call: impl FnOnce(RawCache, &Pass<'_>) -> R,
     ) -> Result<R, Gone> {
         // A destroyer waits for who is inside already.
-        let again = self.identity().is_some_and(|cache| inside::of(cache.serial));
+        let again = self.identity().is_some_and(|cache| inside::of(cache));
         let mut last = last::End::default();
         let pass = loop {
             match self.gate.enter(does, closed, again) {

@@ -91,7 +91,13 @@ impl Drop for Owner {
         if let Some(reference) = self.0.take() {
             dropped::push(reference);
         }
-        if attach::if_attached(later::run).is_none() {
+        // In a forked child our hook does it, if it has not been run.
+        let run = |py: Python<'_>| {
+            if later::is_prepared() {
+                later::run(py)
+            }
+        };
+        if attach::if_attached(run).is_none() {
             soon::ask();
         }
     }

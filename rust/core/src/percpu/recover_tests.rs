@@ -89,12 +89,13 @@ fn a_slot_that_was_open_is_left_alone() {
     let pairs = [sheaves.pair(0, 1), sheaves.pair(2, 3)];
     let mut lines: Vec<Slot> = (0..os::possible_cpus()).map(|_| Slot { plain: pairs[0], ..Slot::closed() }).collect();
     let mut swaps = vec![0; lines.len()];
-    let (slots, rounds) = (Shared(Slots(lines.as_mut_ptr())), Counter::new());
+    let (slots, recoveries, done) = (Shared(Slots(lines.as_mut_ptr())), Counter::new(), Counter::new());
     let mut older = 0;
     std::thread::scope(|threads| {
         threads.spawn(|| {
             let (slots, mut intent) = (slots.get(), Pair::stopped());
-            while rounds.get() < ROUNDS {
+            while done.get() == 0 {
+                recoveries.add(1);
                 for cpu in 0..os::possible_cpus() as Cpu {
                     // SAFETY: slots and intent outlive the scope.
                     unsafe {
@@ -104,8 +105,9 @@ fn a_slot_that_was_open_is_left_alone() {
                 }
             }
         });
-        while rounds.get() < ROUNDS {
-            rounds.add(1);
+        let mut rounds = 0;
+        while rounds < ROUNDS || recoveries.get() < ROUNDS / 100 {
+            rounds += 1;
             let cpu = backend.cpu();
             let swaps = &mut swaps[cpu as usize];
             // SAFETY: the slots outlive the scope; nobody follows the cursors.
@@ -116,6 +118,7 @@ fn a_slot_that_was_open_is_left_alone() {
                 older += u64::from(backend.peek(slots.get(), cpu) != pairs[*swaps % 2]);
             }
         }
+        done.add(1);
     });
     assert_eq!(older, 0, "times that an older pair was there");
 }

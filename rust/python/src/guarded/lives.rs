@@ -173,7 +173,7 @@ impl Guarded {
     /// inside may be waiting for a thread that is at the gate, or be in a callback, which may want in here again or somewhere
     /// where somebody waits for us.
     fn own(&self, py: Python<'_>) -> Result<(), Gone> {
-        if inside::of(self.serial) {
+        if inside::waits_for(self.serial) || self.identity().is_some_and(|cache| inside::of(cache)) {
             return Err(Gone::Inside);
         }
         let mut last = last::End::default();

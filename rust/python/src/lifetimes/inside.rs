@@ -1,4 +1,5 @@
-//! What this thread is inside of: long calls of caches with constructors or destructors, and those themselves. A callback may do
+//! What this thread is inside of: long calls of caches with constructors or destructors, those themselves, and waits for the pending
+//! frees of any cache. A callback may do
 //! anything that Python can, and a garbage collection in it may free anything; from here every call knows whether it must not
 //! happen (`ReentryError`), must not wait, or has to be put off.
 #![forbid(unsafe_code)]
@@ -23,7 +24,8 @@ pub(crate) struct Identity {
 enum In {
     /// A call that has passed the cache's gate and counts in the word at this address.
     Call(usize),
-    /// A wait for a cache without callbacks, inside the gate whose word lies at this address; signal handlers run in it.
+    /// A wait for pending frees of the cache, in which signal handlers run: inside the gate whose word lies at this address, or (0) at no
+    /// gate, or at one that counts as a `Call`.
     Wait(usize),
     /// A call that has the cache to itself: it destroys it.
     Alone,
@@ -36,6 +38,13 @@ enum In {
 struct Entry {
     cache: Arc<Identity>,
     what: In,
+}
+
+impl Entry {
+    /// A call or a callback of this cache. Waits apart: at its gate a waiting thread is like any other.
+    fn is_of(&self, cache: &Identity) -> bool {
+        self.cache.serial == cache.serial && !matches!(self.what, In::Wait(_))
+    }
 }
 
 std::thread_local! {
@@ -85,9 +94,10 @@ pub(crate) fn call(cache: &Arc<Identity>, word: &Published) -> Inside {
     push(cache, In::Call(std::ptr::from_ref(word).addr()))
 }
 
-/// Enters a wait inside the gate of a cache without callbacks.
-pub(crate) fn wait(serial: u64, name: &str, word: &Published) -> Inside {
-    push(&Arc::new(Identity { serial, name: name.to_owned() }), In::Wait(std::ptr::from_ref(word).addr()))
+/// Enters a wait for pending frees of a cache; `word` is that of its gate, if the caller is inside and not entered by [`call`].
+pub(crate) fn wait(serial: u64, name: &str, word: Option<&Published>) -> Inside {
+    let word = word.map_or(0, |word| std::ptr::from_ref(word).addr());
+    push(&Arc::new(Identity { serial, name: name.to_owned() }), In::Wait(word))
 }
 
 /// Enters a call that has the cache to itself.
@@ -115,9 +125,14 @@ pub(crate) fn anything() -> bool {
     any(|entry| !matches!(entry.what, In::Wait(_)))
 }
 
-/// Whether it is inside of a call, a callback or a wait of the cache with this number.
-pub(crate) fn of(serial: u64) -> bool {
-    any(|entry| entry.cache.serial == serial)
+/// Whether it is inside of a call or a callback of this cache.
+pub(crate) fn of(cache: &Identity) -> bool {
+    any(|entry| entry.is_of(cache))
+}
+
+/// Whether it waits for pending frees of the cache with this number.
+pub(crate) fn waits_for(serial: u64) -> bool {
+    any(|entry| entry.cache.serial == serial && matches!(entry.what, In::Wait(_)))
 }
 
 /// Whether it is inside of a destructor.
@@ -133,7 +148,7 @@ pub(crate) fn dtors() -> usize {
 
 /// Whether it puts off frees of this cache: in its own callbacks, and in every destructor.
 pub(crate) fn puts_off(cache: &Identity) -> bool {
-    any(|entry| entry.cache.serial == cache.serial || matches!(entry.what, In::Dtor | In::Alone))
+    any(|entry| entry.is_of(cache) || matches!(entry.what, In::Dtor | In::Alone))
 }
 
 /// Whether it may not wait for a cache: what it holds up may be what the other one waits for.
@@ -182,7 +197,7 @@ what!(DESTROY "the end");
 what!(WAIT "waiting for another thread");
 
 /// Constructors that a thread may be inside of, each called by an allocation in the one before it; far more take all of its stack.
-const DEEPEST: u64 = 200;
+const DEEPEST: u64 = 50;
 
 /// An allocation from cache `inner`: an error in a destructor, and in a callback of that cache.
 pub(crate) fn check_alloc(py: Python<'_>, serial: u64, inner: &str) -> PyResult<()> {
@@ -200,20 +215,21 @@ pub(crate) fn check_alloc(py: Python<'_>, serial: u64, inner: &str) -> PyResult<
 
 /// Something that cannot be done to cache `inner` in its own callbacks.
 pub(crate) fn check(py: Python<'_>, inner: &Identity, what: What) -> PyResult<()> {
-    refuse(py, &inner.name, what, |entry| entry.cache.serial == inner.serial)
+    refuse(py, &inner.name, what, |entry| entry.is_of(inner))
 }
 
 /// The error for something that would have to wait, where nothing may.
 #[cold]
-pub(crate) fn would_wait(py: Python<'_>, inner: &str) -> PyErr {
-    let waits = with(|stack| stack.last().is_some_and(|entry| matches!(entry.what, In::Wait(_))));
-    if waits == Some(true) {
+pub(crate) fn would_wait(py: Python<'_>, serial: u64, inner: &str) -> PyErr {
+    if waits_for(serial) {
         let text = format!(
             "cache '{inner}': its end in a signal handler is refused while the same thread waits for its pending frees: end it afterwards"
         );
         return errors::error(py, Kind::Reentry, text);
     }
-    refuse(py, inner, WAIT, |_| true).err().unwrap_or_else(|| errors::from_core(py, reentry("?", inner, WAIT.0[2])))
+    refuse(py, inner, WAIT, |entry| !matches!(entry.what, In::Wait(_)))
+        .err()
+        .unwrap_or_else(|| errors::from_core(py, reentry("?", inner, WAIT.0[2])))
 }
 
 /// The error for waiting for readers, which asks no cache for anything, where nothing may be waited for.

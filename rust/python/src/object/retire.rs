@@ -43,7 +43,7 @@ fn hand_over(py: Python<'_>, object: &SlabObject) -> PyResult<()> {
     let done = unsafe { cache.guarded.try_free_rcu(py, object.address()) };
     if !done {
         if inside::must_not_wait() {
-            return Err(inside::would_wait(py, &cache.name));
+            return Err(inside::would_wait(py, cache.guarded.serial(), &cache.name));
         }
         // SAFETY: as above.
         let waited = unsafe { cache.guarded.free_rcu_waiting(py, object.address()) };
