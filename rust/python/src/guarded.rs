@@ -352,7 +352,8 @@ impl Guarded {
         });
         match left {
             Ok(left) => left,
-            Err(Gone::Stuck) => u64::from(u32::MAX),
+            // What was not given back is left: the caller does not end the cache.
+            Err(Gone::Stuck) => 1,
             Err(gone) => unreachable!("live objects in a cache that is {gone:?}"),
         }
     }

@@ -1,6 +1,5 @@
 //! Who runs the destructors of dead slabs: the next long call of a thread that holds the GIL, at its end, or whoever else does what was
-//! put off, outside of everything.
-//! Where a slab dies without the GIL, the interpreter is asked for such a moment.
+//! put off, outside of everything. Where a slab dies without the GIL, the interpreter is asked for such a moment.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;

@@ -4,15 +4,13 @@
 //! PyO3 has a list of its own for the first of these. It is emptied whenever any thread attaches again, also by one in the middle of a
 //! call of a cache, where a `__del__` may wait for that very call.
 
-use std::sync::OnceLock;
-
 use haybarn::sync::Published;
 use pyo3::prelude::*;
 
 use crate::foreign;
 
 /// Address of the first; 0: there is none. Entries are only ever taken all at once, so it needs no tag.
-static FIRST: OnceLock<Published> = OnceLock::new();
+static FIRST: Published = Published::new(0);
 
 struct Node {
     object: Py<PyAny>,
@@ -34,18 +32,14 @@ impl Reference {
     }
 }
 
-fn first() -> &'static Published {
-    FIRST.get_or_init(|| Published::new(0))
-}
-
 /// Drops it soon, from any thread.
 pub(crate) fn push(reference: Reference) {
     let node = Box::into_raw(reference.0);
     loop {
-        let next = first().read();
+        let next = FIRST.read();
         // SAFETY: nobody else has the node until it is published.
         unsafe { (*node).next = next };
-        if first().publish_if(next, node.expose_provenance() as u64).is_ok() {
+        if FIRST.publish_if(next, node.expose_provenance() as u64).is_ok() {
             return;
         }
     }
@@ -53,9 +47,9 @@ pub(crate) fn push(reference: Reference) {
 
 /// Lets go of all that was dropped; whether there was any.
 pub(super) fn give_up(py: Python<'_>) -> bool {
-    let mut at = first().read();
-    while at != 0 && first().publish_if(at, 0).is_err() {
-        at = first().read();
+    let mut at = FIRST.read();
+    while at != 0 && FIRST.publish_if(at, 0).is_err() {
+        at = FIRST.read();
     }
     let any = at != 0;
     while at != 0 {
